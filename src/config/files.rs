@@ -247,7 +247,11 @@ fn read_changed(path: &Path, now: SystemTime, looks: &mut Looks) -> Result<File,
         Some(file) if says(&file, &found) => file,
         _ => read_found(path, &found)?,
     };
-    looks.note(stamp, &file);
+    // Where another file has come into its place meanwhile, it is not known which of them was read.
+    let is_same = |stamp: &Stamp| {
+        std::fs::metadata(path).is_ok_and(|again| Stamp::of(&again, now).as_ref() == Some(stamp))
+    };
+    looks.note(stamp.filter(is_same), &file);
     Ok(file)
 }
 

@@ -37,9 +37,13 @@ impl Milestones {
         Arc::ptr_eq(&self.text, text)
     }
 
-    /// What is around all that differs in a text from this one; `None` where that may be more than tenants.
-    pub(super) fn around(&self, now: &Arc<str>) -> Option<Around> {
+    /// What is around all that differs in a text from this one; `None` where that may be more than tenants, or is
+    /// more than so many bytes.
+    pub(super) fn around(&self, now: &Arc<str>, most: usize) -> Option<Around> {
         let (old, new) = self.parts(now)?;
+        if old.len().max(new.len()) > most {
+            return None;
+        }
         let (before, after) = (apart(&self.text, &old)?, apart(now, &new)?);
         if between(&self.text, &old, &before)? != between(now, &new, &after)? {
             return None;
@@ -116,7 +120,8 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
         one == other
     });
     let whole: usize = same.map(|(one, _)| one.len()).sum();
-    let rest = one.iter().zip(other).skip(whole);
+    let (one, other) = (one.iter().skip(whole), other.iter().skip(whole));
+    let rest = one.zip(other);
     whole + rest.take_while(|(one, other)| one == other).count()
 }
 
@@ -129,7 +134,9 @@ fn common_suffix(one: &[u8], other: &[u8]) -> usize {
         one == other
     });
     let whole: usize = same.map(|(one, _)| one.len()).sum();
-    let rest = one.iter().rev().zip(other.iter().rev()).skip(whole);
+    let before = |all: &[u8]| all.len() - whole;
+    let (one, other) = (one.iter().take(before(one)), other.iter().take(before(other)));
+    let rest = one.rev().zip(other.rev());
     whole + rest.take_while(|(one, other)| one == other).count()
 }
 
@@ -158,7 +165,7 @@ mod tests {
     /// What the sections say that differ.
     fn told(before: &Milestones, now: &str) -> Option<(Vec<String>, Vec<String>, Milestones)> {
         let now: Arc<str> = now.into();
-        let around = before.around(&now)?;
+        let around = before.around(&now, usize::MAX)?;
         assert!(around.before.len().max(around.now.len()) <= 3 * BETWEEN);
         let of = |text: &str, all: &[Section]| -> Vec<String> {
             all.iter().map(|section| section.text(text).to_owned()).collect()
@@ -208,7 +215,19 @@ mod tests {
         ] {
             let edited = text.replacen(from, to, 1);
             assert_ne!(text, edited);
-            assert!(milestones.around(&edited.into()).is_none(), "{from} {to}");
+            assert!(milestones.around(&edited.into(), usize::MAX).is_none(), "{from} {to}");
         }
+    }
+
+    #[test]
+    fn a_difference_that_goes_far_is_left_to_a_reading_of_all() {
+        let text = text();
+        let milestones = milestones(&text);
+        let edited: Arc<str> = text.replacen("t7]\npool = \"a\"", "t7]\npool = \"b\"", 1).into();
+
+        let size = milestones.around(&edited, usize::MAX).map(|around| around.before.len());
+
+        assert_eq!(size, Some(BETWEEN));
+        assert!(milestones.around(&edited, 100).is_none());
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::sorted::{Difference, Sorted};
+use crate::base::stretch::Stretch;
 use crate::config::faults::Faults;
 use crate::config::files::{File, Files};
 use crate::config::problem::Problems;
@@ -75,7 +76,9 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option
         is_sure: reach::is_sure(&naming.from),
     };
     let mut named = Vec::new();
+    let stretch = Stretch::begin();
     for (number, file, section) in new.sections() {
+        stretch.step();
         named.push(reader.tenant(number, file, section)?);
     }
     let Reader { mut faults, mut memories, .. } = reader;
@@ -126,16 +129,16 @@ fn taken_apart<'p>(
     let (mut old, mut new, mut milestones) = TakenApart::default();
     for Difference { before, now } in differences {
         let known = before.and_then(|before| memory.milestones(&before.text));
-        if let Some((known, file)) = known.zip(*now) {
-            if let Some(around) = known.around(&file.text) {
-                old.push(Sections::alone(around.before));
-                new.push(Sections::alone(around.now));
-                milestones.push(Some(around.milestones));
-                continue;
-            }
-            if file.text.len() > MOST_WHOLE {
-                return None;
-            }
+        if let Some((known, file)) = known.zip(*now)
+            && let Some(around) = known.around(&file.text, MOST_WHOLE)
+        {
+            old.push(Sections::alone(around.before));
+            new.push(Sections::alone(around.now));
+            milestones.push(Some(around.milestones));
+            continue;
+        }
+        if [before, now].into_iter().flatten().any(|file| file.text.len() > MOST_WHOLE) {
+            return None;
         }
         if let Some(before) = before {
             old.push(sections::split(&before.text)?);
