@@ -113,31 +113,27 @@ fn between(text: &str, part: &Range<usize>, tenants: &[Section]) -> Option<Strin
 
 /// With how many bytes both begin.
 fn common_prefix(one: &[u8], other: &[u8]) -> usize {
-    let stretch = Stretch::begin();
-    let pieces = one.chunks(PIECE).zip(other.chunks(PIECE));
-    let same = pieces.take_while(|(one, other)| {
-        stretch.step();
-        one == other
-    });
-    let whole: usize = same.map(|(one, _)| one.len()).sum();
+    let whole = alike(one.chunks(PIECE).zip(other.chunks(PIECE)));
     let (one, other) = (one.iter().skip(whole), other.iter().skip(whole));
-    let rest = one.zip(other);
-    whole + rest.take_while(|(one, other)| one == other).count()
+    whole + one.zip(other).take_while(|(one, other)| one == other).count()
 }
 
 /// With how many bytes both end.
 fn common_suffix(one: &[u8], other: &[u8]) -> usize {
+    let whole = alike(one.rchunks(PIECE).zip(other.rchunks(PIECE)));
+    let before = |all: &[u8]| all.len() - whole;
+    let (one, other) = (one.iter().take(before(one)), other.iter().take(before(other)));
+    whole + one.rev().zip(other.rev()).take_while(|(one, other)| one == other).count()
+}
+
+/// How many bytes the pieces have up to the first two that differ.
+fn alike<'t>(pieces: impl Iterator<Item = (&'t [u8], &'t [u8])>) -> usize {
     let stretch = Stretch::begin();
-    let pieces = one.rchunks(PIECE).zip(other.rchunks(PIECE));
     let same = pieces.take_while(|(one, other)| {
         stretch.step();
         one == other
     });
-    let whole: usize = same.map(|(one, _)| one.len()).sum();
-    let before = |all: &[u8]| all.len() - whole;
-    let (one, other) = (one.iter().take(before(one)), other.iter().take(before(other)));
-    let rest = one.rev().zip(other.rev());
-    whole + rest.take_while(|(one, other)| one == other).count()
+    same.map(|(one, _)| one.len()).sum()
 }
 
 /// 64: what is around an edit is read in less than a millisecond.
