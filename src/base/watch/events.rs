@@ -2,22 +2,16 @@
 //! user has no more than 128 of them by default.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
-use notify::{
-    Config, ErrorKind, Event, EventHandler, RecommendedWatcher, RecursiveMode, Watcher as _,
-};
+use inotify::{EventMask, EventOwned, Inotify, WatchDescriptor};
 use tokio::sync::mpsc;
-use tracing::field::display;
-
-use crate::base::throttle::Throttle;
 
 use super::heard::Heard;
-use super::trace::{Identity, Trace};
+use super::system::System;
+use super::trace::Trace;
 
 /// Hears of changes on behalf of any number of [`super::Watcher`]s. Clones are the same.
 #[derive(Clone, Debug)]
@@ -37,20 +31,12 @@ impl Default for FileEvents {
 impl FileEvents {
     /// Asks the system for nothing before somebody listens.
     pub fn new() -> Self {
-        Self::opened_by(|hear| RecommendedWatcher::new(hear, Config::default()))
+        Self::opened_by(Inotify::init)
     }
 
     /// With another way to the system.
-    pub(super) fn opened_by(
-        open: impl Fn(Hearing) -> notify::Result<RecommendedWatcher> + Send + 'static,
-    ) -> Self {
-        let system = System {
-            open: Box::new(open),
-            watcher: None,
-            watched: BTreeMap::new(),
-            warnings: Throttle::new(1, BETWEEN_WARNINGS),
-        };
-        Self { system: Arc::new(Mutex::new(system)), ears: Arc::default() }
+    pub(super) fn opened_by(open: impl Fn() -> io::Result<Inotify> + Send + 'static) -> Self {
+        Self { system: Arc::new(Mutex::new(System::opened_by(open))), ears: Arc::default() }
     }
 
     /// A new listener, which hears nothing until [`Self::arm`]. `event` has room for one: a second
@@ -76,14 +62,14 @@ impl FileEvents {
             return true; // it has left meanwhile
         }
         let mut system = lock(&self.system);
-        system.release(&self.ears);
+        self.release(&mut system);
         if !system.is_open(&self.ears) {
             return false;
         }
         let mut whole = true;
         for (folder, identity) in trace.folders() {
-            let renewed = system.release_replaced(folder, identity);
-            whole &= system.watch(folder, identity);
+            let renewed = system.release_replaced(folder, identity, &self.ears);
+            whole &= system.watch(folder, identity, &self.ears);
             if renewed {
                 // Others had the old folder watched, and may have missed a change just now.
                 lock(&self.ears).tell_all_below(folder);
@@ -95,8 +81,13 @@ impl FileEvents {
     /// Gives back what nobody watches for any more. May wait for the system.
     pub(super) fn tidy(&self) {
         if !lock(&self.ears).unused.is_empty() {
-            lock(&self.system).release(&self.ears);
+            self.release(&mut lock(&self.system));
         }
+    }
+
+    fn release(&self, system: &mut System) {
+        let unused = lock(&self.ears).take_unused();
+        unused.iter().for_each(|folder| system.unwatch(folder, &self.ears));
     }
 
     /// How many listen.
@@ -108,131 +99,29 @@ impl FileEvents {
     /// How many folders the system watches.
     #[cfg(test)]
     pub(super) fn watched(&self) -> usize {
-        lock(&self.system).watched.len()
-    }
-}
-
-/// What the system tells of each event.
-#[derive(Debug)]
-pub(super) struct Hearing {
-    ears: Arc<Mutex<Ears>>,
-}
-
-impl EventHandler for Hearing {
-    fn handle_event(&mut self, heard: notify::Result<Event>) {
-        lock(&self.ears).hear(&heard);
-    }
-}
-
-/// The way to the system.
-struct System {
-    open: Box<dyn Fn(Hearing) -> notify::Result<RecommendedWatcher> + Send>,
-    /// `None` where nobody has asked yet, or the system gives none.
-    watcher: Option<RecommendedWatcher>,
-    /// The folders that it was asked to watch, and which ones they were.
-    watched: BTreeMap<PathBuf, Identity>,
-    warnings: Throttle,
-}
-
-impl fmt::Debug for System {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("System").field("watched", &self.watched).finish_non_exhaustive()
-    }
-}
-
-impl System {
-    fn is_open(&mut self, ears: &Arc<Mutex<Ears>>) -> bool {
-        if self.watcher.is_none() {
-            match (self.open)(Hearing { ears: Arc::clone(ears) }) {
-                Ok(watcher) => self.watcher = Some(watcher),
-                Err(error) => self.warn(None, &error),
-            }
-        }
-        self.watcher.is_some()
+        lock(&self.system).watched()
     }
 
-    /// Watches a folder: always anew, because one that was deleted and made again may look the same
-    /// and is not. Watching what is watched already changes nothing.
-    fn watch(&mut self, folder: &Path, identity: Identity) -> bool {
-        let Some(watcher) = &mut self.watcher else { return false };
-        match watcher.watch(folder, RecursiveMode::NonRecursive) {
-            Ok(()) => {
-                self.watched.insert(folder.to_path_buf(), identity);
-                true
-            }
-            // A folder that is gone meanwhile is no fault; the next trace leaves it out.
-            Err(error) if matches!(error.kind, ErrorKind::PathNotFound) => true,
-            Err(error) => {
-                self.warn(Some(folder), &error);
-                false
-            }
-        }
-    }
-
-    /// Lets go of a folder that was moved away, so that what becomes of it is not taken for what
-    /// becomes of the one in its place.
-    fn release_replaced(&mut self, folder: &Path, identity: Identity) -> bool {
-        let replaced = self.watched.get(folder).is_some_and(|before| *before != identity);
-        if replaced {
-            self.unwatch(folder);
-        }
-        replaced
-    }
-
-    fn release(&mut self, ears: &Mutex<Ears>) {
-        let unused = lock(ears).take_unused();
-        for folder in unused {
-            self.unwatch(&folder);
-        }
-    }
-
-    fn unwatch(&mut self, folder: &Path) {
-        self.watched.remove(folder);
-        if let Some(watcher) = &mut self.watcher {
-            // Of a folder that is gone, the system has let go already.
-            drop(watcher.unwatch(folder));
-        }
-    }
-
-    /// Once a minute at most: at a limit, every file has the same to say.
-    fn warn(&self, folder: Option<&Path>, error: &notify::Error) {
-        if self.warnings.admits() {
-            let others = self.warnings.take_left_out();
-            let folder = folder.map(|folder| display(folder.display()));
-            tracing::warn!(
-                folder,
-                error = told(error),
-                others,
-                "cannot hear of changes of files; they are looked at every two seconds instead"
-            );
-        }
-    }
-}
-
-/// What went wrong, with the limit that may have been reached.
-fn told(error: &notify::Error) -> String {
-    match &error.kind {
-        ErrorKind::MaxFilesWatch => {
-            "the limit of inotify watches is reached; raise fs.inotify.max_user_watches".to_owned()
-        }
-        ErrorKind::Io(io) if io.raw_os_error() == Some(TOO_MANY) => {
-            "the limit of inotify instances (fs.inotify.max_user_instances) or of open files is \
-             reached; raise it"
-                .to_owned()
-        }
-        _ => error.to_string(),
+    /// How many events the system has told of.
+    #[cfg(test)]
+    pub(super) fn told(&self) -> usize {
+        lock(&self.ears).told
     }
 }
 
 /// Who listens, and for what.
 #[derive(Debug, Default)]
-struct Ears {
+pub(super) struct Ears {
+    /// The folders by their watch: several where one is to be found at several places.
+    folders: HashMap<WatchDescriptor, HashSet<PathBuf>>,
     next: u64,
     all: HashMap<u64, Ear>,
     /// Who has to do with a folder. Sorted, so that all below a folder stand together.
     by_folder: BTreeMap<PathBuf, HashSet<u64>>,
     /// Folders that the last one has left.
     unused: Vec<PathBuf>,
+    #[cfg(test)]
+    told: usize,
 }
 
 #[derive(Debug)]
@@ -265,6 +154,22 @@ impl Ear {
 }
 
 impl Ears {
+    /// What is told of this watch from now on is of this folder.
+    pub(super) fn name(&mut self, watch: &WatchDescriptor, folder: &Path) {
+        self.folders.entry(watch.clone()).or_default().insert(folder.to_path_buf());
+    }
+
+    /// What is told of this watch is not of this folder any longer. Tells whether it is of none.
+    pub(super) fn unname(&mut self, watch: &WatchDescriptor, folder: &Path) -> bool {
+        let Some(folders) = self.folders.get_mut(watch) else { return true };
+        folders.remove(folder);
+        let is_none = folders.is_empty();
+        if is_none {
+            self.folders.remove(watch);
+        }
+        is_none
+    }
+
     /// Whether the listener is still there.
     fn place(&mut self, id: u64, trace: &Arc<Trace>) -> bool {
         let Some(ear) = self.all.get_mut(&id) else { return false };
@@ -300,16 +205,23 @@ impl Ears {
         unused
     }
 
-    /// Tells those whom an event concerns. One without a path tells of lost events.
-    fn hear(&self, heard: &notify::Result<Event>) {
-        match heard {
-            Ok(event) if !event.need_rescan() && !event.paths.is_empty() => {
-                if changes(event) {
-                    let moved = matches!(event.kind, EventKind::Modify(ModifyKind::Name(_)));
-                    event.paths.iter().for_each(|path| self.tell_of(path, moved));
-                }
-            }
-            _ => self.all.values().for_each(Ear::tell),
+    /// Tells those whom an event concerns.
+    pub(super) fn hear(&mut self, event: &EventOwned) {
+        #[cfg(test)]
+        {
+            self.told += 1;
+        }
+        if event.mask.contains(EventMask::Q_OVERFLOW) {
+            return self.all.values().for_each(Ear::tell); // some were lost
+        }
+        // What is told of a watch that was given up is of nobody.
+        let folders = self.folders.get(&event.wd).into_iter().flatten();
+        for folder in folders {
+            let path = event.name.as_ref().map_or_else(|| folder.clone(), |name| folder.join(name));
+            self.tell_of(&path, event.mask.intersects(MOVES));
+        }
+        if event.mask.contains(EventMask::IGNORED) {
+            self.folders.remove(&event.wd); // the folder is gone, and the watch with it
         }
     }
 
@@ -329,21 +241,11 @@ impl Ears {
     }
 }
 
-/// Reading a file is an event too; only what changes it counts.
-fn changes(event: &Event) -> bool {
-    match event.kind {
-        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
-        _ => true,
-    }
-}
-
 /// A panic of another holder has left nothing half done that matters here.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `EMFILE`.
-const TOO_MANY: i32 = 24;
-
-/// One minute: the state is the same for as long as nobody raises the limit.
-const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
+/// Moves into a place, out of it, and of a folder itself.
+const MOVES: EventMask =
+    EventMask::MOVED_FROM.union(EventMask::MOVED_TO).union(EventMask::MOVE_SELF);

@@ -6,6 +6,7 @@
 
 mod events;
 mod heard;
+mod system;
 mod trace;
 
 use std::future::pending;

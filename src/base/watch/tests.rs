@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use notify::{Config, RecommendedWatcher, Watcher as _};
+use inotify::Inotify;
 use tokio::time::timeout;
 
 use super::*;
@@ -30,7 +30,7 @@ async fn by_events_of_all(paths: Arc<[PathBuf]>, system: &FileEvents) -> Watcher
 
 /// A system at its limit of inotify instances.
 fn exhausted() -> FileEvents {
-    FileEvents::opened_by(|_| Err(notify::Error::io(io::Error::from_raw_os_error(24))))
+    FileEvents::opened_by(|| Err(io::Error::from_raw_os_error(24)))
 }
 
 async fn hears(watcher: &mut Watcher, what: &str) {
@@ -194,6 +194,38 @@ async fn where_no_events_come_a_look_finds_the_change() {
     fs::write(&file, "bb").unwrap();
 
     hears(&mut watcher, "a change by looking").await;
+}
+
+#[tokio::test]
+async fn a_log_beside_the_file_wakes_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("routes.toml"), "a").unwrap();
+    let mut logs = [fs::File::create(at("1.log")).unwrap(), fs::File::create(at("2.log")).unwrap()];
+    let system = FileEvents::new();
+    let mut watcher = by_events_of(&at("routes.toml"), &system).await;
+
+    // In turn, as the system tells of the same thing twice only once.
+    for _ in 0..500 {
+        logs.iter_mut().for_each(|log| log.write_all(b"GET / 200\n").unwrap());
+        fs::read(at("1.log")).unwrap();
+    }
+    fs::write(at("routes.toml"), "b").unwrap();
+
+    hears(&mut watcher, "the change").await;
+    assert!(system.told() < 10, "{} events", system.told());
+}
+
+#[tokio::test]
+async fn a_file_that_its_writer_keeps_open_is_found_by_looking() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = fs::File::create(folder.path().join("routes.toml")).unwrap();
+    let mut watcher = by_events(&folder.path().join("routes.toml")).await;
+
+    file.write_all(b"longer").unwrap();
+    watcher.next_look = Instant::now();
+
+    hears(&mut watcher, "a write in place").await;
 }
 
 #[tokio::test]
@@ -460,9 +492,9 @@ async fn two_hundred_files_take_one_instance_of_the_system() {
     let base = tempfile::tempdir().unwrap();
     let opened = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&opened);
-    let system = FileEvents::opened_by(move |hear| {
+    let system = FileEvents::opened_by(move || {
         count.fetch_add(1, Ordering::Relaxed);
-        RecommendedWatcher::new(hear, Config::default())
+        Inotify::init()
     });
     let mut watchers = Vec::new();
     for number in 0..200 {
@@ -542,9 +574,9 @@ async fn at_the_limit_of_the_system_files_are_looked_at_until_the_limit_is_raise
     let file = folder.path().join("routes.toml");
     let raised = Arc::new(AtomicBool::new(false));
     let limit = Arc::clone(&raised);
-    let system = FileEvents::opened_by(move |hear| match limit.load(Ordering::Relaxed) {
-        true => RecommendedWatcher::new(hear, Config::default()),
-        false => Err(notify::Error::io(io::Error::from_raw_os_error(24))),
+    let system = FileEvents::opened_by(move || match limit.load(Ordering::Relaxed) {
+        true => Inotify::init(),
+        false => Err(io::Error::from_raw_os_error(24)),
     });
     let mut watcher = Watcher::new(&file, &system).await;
     fs::write(&file, "a").unwrap();
@@ -615,9 +647,9 @@ async fn a_folder_far_above_that_goes_and_comes_back_ends_no_watch() {
 async fn files_are_looked_at_on_a_thread_that_may_wait() {
     let folder = tempfile::tempdir().unwrap();
     let (told, asked_on) = std::sync::mpsc::channel();
-    let system = FileEvents::opened_by(move |_| {
+    let system = FileEvents::opened_by(move || {
         told.send(std::thread::current().id()).unwrap();
-        Err(notify::Error::io(io::Error::from_raw_os_error(24)))
+        Err(io::Error::from_raw_os_error(24))
     });
 
     let mut watcher = Watcher::new(folder.path(), &system).await;
