@@ -54,11 +54,14 @@ pub(super) fn serve(
             let mut exchange = pin!(exchange::serve(&shared.worker, &shared.peer, &mut head, body));
             poll_fn(|context| {
                 let polled = exchange.as_mut().poll(context);
-                // Who waits for the answer no more needs none, and no hint.
-                if reply.poll_reset(context).is_ready() {
+                let told = hints.take(context);
+                // Who waits for the answer no more needs none, and no hint. An answer that is there hears
+                // of that as it is sent.
+                let asks = polled.is_pending() || !told.is_empty();
+                if asks && reply.poll_reset(context).is_ready() {
                     return Poll::Ready(());
                 }
-                for hint in hints.take(context) {
+                for hint in told {
                     // It fails with its connection, of which the answer will hear.
                     drop(reply.send_informational(hint));
                 }
