@@ -17,6 +17,7 @@ use crate::base::stretch::Stretch;
 use super::lines::Lines;
 use super::looks::{Looks, Stamp};
 use super::problem::{Problem, Problems};
+use super::shared_text::{LONG, SharedText, Spare};
 
 /// The files of a configuration as they were read, so that the last good ones can be kept.
 #[derive(Clone, Debug, Eq, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ pub struct File {
     /// Where it is.
     pub path: Arc<Path>,
     /// What it says.
-    pub text: Arc<str>,
+    pub text: SharedText,
 }
 
 /// A file that cannot be read.
@@ -66,7 +67,7 @@ impl From<Problems> for Unread {
 }
 
 impl File {
-    fn new(path: &Path, text: impl Into<Arc<str>>) -> Self {
+    fn new(path: &Path, text: impl Into<SharedText>) -> Self {
         Self { path: path.into(), text: text.into() }
     }
 }
@@ -83,7 +84,7 @@ impl PartialEq for File {
     /// Two readings share what has not changed.
     fn eq(&self, other: &Self) -> bool {
         (Arc::ptr_eq(&self.path, &other.path) || self.key() == other.key())
-            && (Arc::ptr_eq(&self.text, &other.text) || self.text == other.text)
+            && self.text == other.text
     }
 }
 
@@ -189,7 +190,7 @@ fn read_entries(before: &Files, names: &BTreeSet<OsString>) -> Option<Files> {
         let path = before.root.join(name);
         match std::fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() => {
-                let file = read_found(&path, &found).ok()?;
+                let file = read_found(&path, &found, &Spare::default()).ok()?;
                 if now.files.get(file.key()) != Some(&file) {
                     now.files.insert(file);
                 }
@@ -245,7 +246,7 @@ fn read_changed(path: &Path, now: SystemTime, looks: &mut Looks) -> Result<File,
     }
     let file = match looks.last(path) {
         Some(file) if says(&file, &found) => file,
-        _ => read_found(path, &found)?,
+        _ => read_found(path, &found, looks.spare())?,
     };
     // Where another file has come into its place meanwhile, it is not known which of them was read.
     let is_same = |stamp: &Stamp| {
@@ -281,14 +282,18 @@ fn is_read_as(path: &Path, mut text: &[u8]) -> std::io::Result<bool> {
 /// Reads one file.
 pub(super) fn read_file(path: &Path) -> Result<File, Problems> {
     let found = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-    read_found(path, &found).map_err(|unread| unread.problems)
+    read_found(path, &found, &Spare::default()).map_err(|unread| unread.problems)
 }
 
-fn read_found(path: &Path, found: &Metadata) -> Result<File, Unread> {
+fn read_found(path: &Path, found: &Metadata, spare: &Spare) -> Result<File, Unread> {
     // Opening a named pipe would wait for its writer, perhaps for ever.
     if !found.is_file() {
         let what = if found.is_dir() { "is a folder, not a file" } else { "is no regular file" };
         return Err(Problems::of_file(path, what.to_owned(), "name a file; it is watched").into());
+    }
+    let is_long = (LONG as u64..=MAX_BYTES).contains(&found.len());
+    if is_long && let Ok(Some(text)) = read_long(path, found.len(), spare) {
+        return Ok(File { path: path.into(), text });
     }
     // The size first: what is far too large must cost neither memory nor time, as it is looked at
     // again while it stays. It may still grow while it is read.
@@ -310,6 +315,40 @@ fn read_found(path: &Path, found: &Metadata) -> Result<File, Unread> {
             let text = is_like_ascii.then(|| String::from_utf8_lossy(error.as_bytes()).into());
             Err(Unread { problems, text })
         }
+    }
+}
+
+/// The text of a file that has had about so many bytes, piece by piece, so that none of its megabytes is looked at
+/// in one go; `None` where it is no text, or has become too large.
+fn read_long(path: &Path, about: u64, spare: &Spare) -> std::io::Result<Option<SharedText>> {
+    let mut text = spare.room(usize::try_from(about).unwrap_or_default());
+    let mut file = std::fs::File::open(path)?;
+    let mut piece = vec![0; PIECE];
+    let stretch = Stretch::begin();
+    // Bytes at its start: those of a character that ends in the next one.
+    let mut begun = 0;
+    loop {
+        let read = file.read(piece.get_mut(begun..).unwrap_or_default())?;
+        if read == 0 {
+            return Ok((begun == 0).then(|| spare.shared(text)));
+        }
+        let bytes = piece.get(..begun + read).unwrap_or_default();
+        let (known, rest) = match std::str::from_utf8(bytes) {
+            Ok(all) => (all, 0),
+            Err(error) if error.error_len().is_some() => return Ok(None),
+            Err(error) => {
+                let known = bytes.get(..error.valid_up_to()).unwrap_or_default();
+                (std::str::from_utf8(known).unwrap_or_default(), bytes.len() - known.len())
+            }
+        };
+        text.push_str(known);
+        if text.len() as u64 > MAX_BYTES {
+            return Ok(None);
+        }
+        let at = bytes.len() - rest;
+        piece.copy_within(at..at + rest, 0);
+        begun = rest;
+        stretch.pause();
     }
 }
 
@@ -436,7 +475,7 @@ mod tests {
         let (second, changed) = read(now, &paths[1..]);
 
         assert_eq!((all, none, changed), (20, 0, 1));
-        assert!(Arc::ptr_eq(&again[0].text, &first[1].text));
+        assert!(again[0].text.is(&first[1].text));
         assert_eq!(&*second[6].text, "# other");
         assert_eq!(read(now, &paths).1, 1, "one that was gone meanwhile");
         write(3, "# shortly");
@@ -445,6 +484,33 @@ mod tests {
             20,
             "what has just changed is not trusted"
         );
+    }
+
+    #[test]
+    fn a_long_file_is_read_in_pieces_into_the_memory_of_one_that_nobody_holds_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.toml");
+        let mut looks = Looks::default();
+        let mut read = |text: &[u8]| {
+            std::fs::write(&path, text).unwrap();
+            read_routes_again(&path, &mut looks).map(|files| files.files.nth(0).unwrap().clone())
+        };
+        // Of three bytes each, so that most pieces end within one.
+        let text = |last: char| "# 12€".repeat(LONG / 6) + &last.to_string();
+
+        let first = read(text('a').as_bytes()).unwrap();
+        let second = read(text('b').as_bytes()).unwrap();
+        assert_eq!((&*first.text, &*second.text), (&*text('a'), &*text('b')));
+        let at = first.text.as_ptr();
+        drop(first);
+        let third = read(text('c').as_bytes()).unwrap();
+        assert_eq!((&*third.text, third.text.as_ptr()), (&*text('c'), at));
+
+        let cut = text('d').replace('d', "€").into_bytes();
+        for bytes in [&cut[..cut.len() - 1], &[&cut, &b"\xff"[..]].concat()] {
+            let problem = read(bytes).unwrap_err().into_iter().next().unwrap();
+            assert!(problem.what.starts_with("the file is not UTF-8 text"), "{problem}");
+        }
     }
 
     #[test]
@@ -457,7 +523,7 @@ mod tests {
         let before = read_routes(folder.path()).unwrap();
         let named = |names: &[&str]| {
             let now = read_named(&before, &names.iter().map(Into::into).collect())?;
-            let told = |file: &super::File| format!("{}{}", file.path.display(), file.text);
+            let told = |file: &super::File| format!("{}{}", file.path.display(), &*file.text);
             let texts = now.files.iter().map(told);
             Some(texts.map(|text| text.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>())
         };

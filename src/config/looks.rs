@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::files::File;
+use super::shared_text::{SharedText, Spare};
 
 /// What files looked like when they were read, and what they said.
 #[derive(Debug, Default)]
@@ -16,13 +17,15 @@ pub struct Looks {
     /// Those of the reading that is under way.
     next: HashMap<Arc<Path>, Look>,
     read: usize,
+    /// For the next long text.
+    spare: Spare,
 }
 
 #[derive(Debug)]
 struct Look {
     /// `None` = another change may have left it with the same one.
     stamp: Option<Stamp>,
-    text: Arc<str>,
+    text: SharedText,
 }
 
 /// What the system changes with each write, rename and swap of a link.
@@ -66,7 +69,7 @@ impl Looks {
     pub(super) fn find(&mut self, path: &Path, stamp: Stamp) -> Option<File> {
         self.known.get(path).filter(|look| look.stamp == Some(stamp))?;
         let (path, look) = self.known.remove_entry(path)?;
-        let text = Arc::clone(&look.text);
+        let text = look.text.clone();
         self.next.insert(Arc::clone(&path), look);
         Some(File { path, text })
     }
@@ -80,8 +83,13 @@ impl Looks {
     /// A file was read.
     pub(super) fn note(&mut self, stamp: Option<Stamp>, file: &File) {
         self.read += 1;
-        let look = Look { stamp, text: Arc::clone(&file.text) };
+        let look = Look { stamp, text: file.text.clone() };
         self.next.insert(Arc::clone(&file.path), look);
+    }
+
+    /// For the next long text.
+    pub(super) fn spare(&self) -> &Spare {
+        &self.spare
     }
 
     /// The reading has ended. Those that were not met are gone.

@@ -20,6 +20,7 @@ mod problem;
 mod raw;
 pub mod schema;
 pub mod secrets;
+mod shared_text;
 pub mod spec;
 pub mod stated;
 mod statements;
@@ -38,6 +39,7 @@ pub use check::{
 pub use files::{File, Files, Unread, read_named, read_routes, read_routes_again};
 pub use looks::{Looks, Stamp};
 pub use problem::{Place, Problem, Problems};
+pub use shared_text::SharedText;
 
 use spec::{GatewaySpec, RoutesSpec};
 

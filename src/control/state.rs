@@ -201,8 +201,8 @@ pub(super) fn refused(action: &'static str, path: &Path) -> impl FnOnce(io::Erro
 pub const HINT: &str =
     "name a folder that the gateway may write, as in \"/var/lib/tenantry\", or \"off\"";
 
-/// 256 KiB: written within the time that a worker may find its core taken.
-const PIECE: usize = 256 << 10;
+/// 64 KiB: made and written within the time that a worker may find its core taken.
+const PIECE: usize = 64 << 10;
 
 const NAME: &str = "last-good.json";
 const FORM: u32 = 1;

@@ -2,9 +2,9 @@
 //! stands before it and behind it.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use crate::base::stretch::Stretch;
+use crate::config::SharedText;
 
 use super::sections::{self, Form, Section};
 
@@ -12,7 +12,7 @@ use super::sections::{self, Form, Section};
 /// and with it the header of another tenant than the one before.
 #[derive(Clone, Debug)]
 pub(super) struct Milestones {
-    text: Arc<str>,
+    text: SharedText,
     places: Vec<usize>,
 }
 
@@ -27,19 +27,19 @@ pub(super) struct Around {
 
 impl Milestones {
     /// Those of a text with these sections; `None` where it has few.
-    pub(super) fn of(text: &Arc<str>, tenants: &[Section]) -> Option<Self> {
+    pub(super) fn of(text: &SharedText, tenants: &[Section]) -> Option<Self> {
         let places = places(text, tenants);
-        (places.len() > 1).then(|| Self { text: Arc::clone(text), places })
+        (places.len() > 1).then(|| Self { text: text.clone(), places })
     }
 
     /// Whether they are of this very text.
-    pub(super) fn are_of(&self, text: &Arc<str>) -> bool {
-        Arc::ptr_eq(&self.text, text)
+    pub(super) fn are_of(&self, text: &SharedText) -> bool {
+        self.text.is(text)
     }
 
     /// What is around all that differs in a text from this one; `None` where that may be more than tenants, or is
     /// more than so many bytes.
-    pub(super) fn around(&self, now: &Arc<str>, most: usize) -> Option<Around> {
+    pub(super) fn around(&self, now: &SharedText, most: usize) -> Option<Around> {
         let (old, new) = self.parts(now)?;
         if old.len().max(new.len()) > most {
             return None;
@@ -57,7 +57,7 @@ impl Milestones {
             .chain(places(now, &after))
             .chain(behind.map(|at| at - old.end + new.end))
             .collect();
-        let milestones = Self { text: Arc::clone(now), places };
+        let milestones = Self { text: now.clone(), places };
         Some(Around { before, now: after, milestones })
     }
 
@@ -160,7 +160,7 @@ mod tests {
 
     /// What the sections say that differ.
     fn told(before: &Milestones, now: &str) -> Option<(Vec<String>, Vec<String>, Milestones)> {
-        let now: Arc<str> = now.into();
+        let now: SharedText = now.into();
         let around = before.around(&now, usize::MAX)?;
         assert!(around.before.len().max(around.now.len()) <= 3 * BETWEEN);
         let of = |text: &str, all: &[Section]| -> Vec<String> {
@@ -219,7 +219,7 @@ mod tests {
     fn a_difference_that_goes_far_is_left_to_a_reading_of_all() {
         let text = text();
         let milestones = milestones(&text);
-        let edited: Arc<str> = text.replacen("t7]\npool = \"a\"", "t7]\npool = \"b\"", 1).into();
+        let edited: SharedText = text.replacen("t7]\npool = \"a\"", "t7]\npool = \"b\"", 1).into();
 
         let size = milestones.around(&edited, usize::MAX).map(|around| around.before.len());
 

@@ -91,7 +91,7 @@ pub(super) fn check(files: &Files, terms: &Terms<'_>, last: &Last<'_>) -> Option
         let (_, words) = section.parts(&file.text)?;
         Some((section.form, (&file.text, words)))
     });
-    let texts = before.files.iter().map(|file| Arc::clone(&file.text)).collect();
+    let texts = before.files.iter().map(|file| file.text.clone()).collect();
     let learnt = memories.into_learnt(said, texts);
     Some(Edited { spec: RoutesSpec { tenants, ..RoutesSpec::clone(spec) }, learnt })
 }
@@ -342,9 +342,9 @@ mod tests {
         assert_eq!(world.edit(many(7, new)), Some(0), "it was moved");
         assert_eq!(world.edit(many(200, "use = []\n")), Some(1), "it is gone, the last is edited");
         assert_eq!(world.spec.tenants.len(), 200);
-        let before = Arc::downgrade(&world.files.files.nth(0).unwrap().text);
+        let before = world.files.files.nth(0).unwrap().text.clone();
         assert_eq!(world.edit(many(150, "use = []\n")), Some(1));
-        assert_eq!(before.strong_count(), 0, "its text is held by nobody");
+        assert_eq!(before.holders(), 1, "its text is held by nobody else");
         for more in
             ["[tenants.t7]\npool = \"a\"\n", "[pools.b]\n", "pool = \"b\"\n", "x = '''\n", "]\n"]
         {
@@ -400,8 +400,7 @@ mod tests {
     #[test]
     fn what_is_remembered_holds_no_text_of_before_and_nothing_that_is_said_no_more() {
         let mut world = World::of([tenant("t", 1), tenant("u", 1), file("_pools.toml", POOLS)]);
-        let old = world.files.files.iter().map(|file| Arc::downgrade(&file.text));
-        let old: Vec<_> = old.collect();
+        let old: Vec<_> = world.files.files.iter().map(|file| file.text.clone()).collect();
 
         for number in 2..5000 {
             assert_eq!(world.edit(tenant("t", number)), Some(1));
@@ -409,7 +408,7 @@ mod tests {
         }
 
         assert!(world.memory.len() < 1100, "{}", world.memory.len());
-        let held = old.iter().filter(|text| text.strong_count() > 0).count();
+        let held = old.iter().filter(|text| text.holders() > 1).count();
         assert_eq!(held, 1, "that of the pools");
     }
 

@@ -38,7 +38,7 @@ pub(in crate::config) fn check(files: &Files, lookup: Lookup<'_>) -> Result<Gate
     }
     let mut faults = Faults::new(&files.files);
     let key = Key::root(0);
-    let text = files.files.nth(0).map_or("", |file| file.text.as_ref());
+    let text = files.files.nth(0).map_or("", |file| &*file.text);
     let raw = parse(text, 0, &mut faults).and_then(|mut node| {
         substitute(&mut node, &key, lookup, &mut faults);
         read::<Gateway>(node, &key, &mut faults)

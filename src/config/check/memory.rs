@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::{FixedState, RandomState};
 
+use crate::config::SharedText;
 use crate::config::spec::{MostKept, NamingSpec, RoutesSpec, TenantSpec};
 
 use super::around::Milestones;
@@ -59,7 +60,7 @@ impl Frame {
 #[derive(Clone, Debug)]
 struct Known {
     /// Of the file, or the words alone.
-    text: Arc<str>,
+    text: SharedText,
     words: Range<u32>,
     spec: Arc<TenantSpec>,
 }
@@ -76,13 +77,13 @@ pub(super) struct Memories<'m> {
 pub struct Learnt {
     of_now: Memory,
     /// Digests of what they said before, and those texts.
-    of_before: Vec<(u64, Arc<str>)>,
+    of_before: Vec<(u64, SharedText)>,
     /// All of those texts.
-    gone: Vec<Arc<str>>,
+    gone: Vec<SharedText>,
 }
 
 /// Where words are: the text of a file, and bytes of it.
-pub(super) type Words<'t> = (&'t Arc<str>, Range<u32>);
+pub(super) type Words<'t> = (&'t SharedText, Range<u32>);
 
 impl<'m> Memories<'m> {
     /// What was said under another frame may mean something else under this one.
@@ -123,7 +124,7 @@ impl<'m> Memories<'m> {
 
     fn note(&mut self, digest: u64, (text, words): &Words<'_>, spec: &Arc<TenantSpec>) {
         let known =
-            || Known { text: Arc::clone(text), words: words.clone(), spec: Arc::clone(spec) };
+            || Known { text: (*text).clone(), words: words.clone(), spec: Arc::clone(spec) };
         self.next.known.entry(digest).or_insert_with(known);
     }
 
@@ -142,10 +143,10 @@ impl<'m> Memories<'m> {
     pub(super) fn into_learnt<'w>(
         self,
         before: impl Iterator<Item = (Form, Words<'w>)>,
-        gone: Vec<Arc<str>>,
+        gone: Vec<SharedText>,
     ) -> Learnt {
         let said = |(form, (text, words)): (Form, Words<'w>)| {
-            (digest(form, slice(text, &words)), Arc::clone(text))
+            (digest(form, slice(text, &words)), text.clone())
         };
         Learnt { of_now: self.next, of_before: before.map(said).collect(), gone }
     }
@@ -169,7 +170,7 @@ impl Memory {
     }
 
     /// Where a file can be taken apart, if it has many tenants.
-    pub(super) fn milestones(&self, text: &Arc<str>) -> Option<&Milestones> {
+    pub(super) fn milestones(&self, text: &SharedText) -> Option<&Milestones> {
         self.milestones.iter().find(|known| known.are_of(text))
     }
 
@@ -184,7 +185,7 @@ impl Memory {
     pub fn learn(&mut self, learnt: Learnt) {
         for (digest, text) in learnt.of_before {
             if let Some(known) = self.known.get_mut(&digest)
-                && Arc::ptr_eq(&known.text, &text)
+                && known.text.is(&text)
             {
                 known.stand_alone();
             }
@@ -220,7 +221,7 @@ impl Known {
 
     /// Lets go of the file's text.
     fn stand_alone(&mut self) {
-        let words: Arc<str> = self.words().into();
+        let words: SharedText = self.words().into();
         self.words = 0..(self.words.end - self.words.start);
         self.text = words;
     }
