@@ -46,7 +46,10 @@ pub(super) enum Kind {
 
 /// The statements of a text, up to one that does not end.
 pub(super) struct Statements<'t> {
+    text: &'t str,
+    /// The text from `base` on.
     source: Source<'t>,
+    base: usize,
     tokens: Lexer<'t>,
     /// Of the next token.
     line: u32,
@@ -57,7 +60,30 @@ impl<'t> Statements<'t> {
     /// Of a text of less than 4 GiB.
     pub(super) fn of(text: &'t str) -> Self {
         let source = Source::new(text);
-        Self { source, tokens: source.lex(), line: 1, stretch: Stretch::begin() }
+        let (tokens, stretch) = (source.lex(), Stretch::begin());
+        Self { text, source, base: 0, tokens, line: 1, stretch }
+    }
+
+    /// Passes lines that stand as nearly all do about a tenant, faster than statement by statement: values that end
+    /// in their line, and headers of tables below it. They follow a statement about the same one, which ends at
+    /// `from`. Tells where the last of them ends; `None` where there is none.
+    pub(super) fn pass_plain(&mut self, id: &str, from: u32) -> Option<u32> {
+        let is_plain = !id.is_empty() && id.bytes().all(is_bare);
+        let (from, mut at) = (from as usize, from as usize);
+        while let Some(line) = line(self.text.as_bytes(), at)
+            && (is_plain_value(line) || (is_plain && is_below(id, line)))
+        {
+            at += line.len();
+            self.line += 1;
+            self.stretch.step();
+        }
+        if at == from {
+            return None;
+        }
+        self.base = at;
+        self.source = Source::new(self.text.get(at..)?);
+        self.tokens = self.source.lex();
+        u32::try_from(at).ok()
     }
 
     /// Takes a name, as far as it is one.
@@ -73,8 +99,8 @@ impl<'t> Statements<'t> {
         if let Some(raw) = self.source.get(token) {
             raw.decode_key(&mut text, &mut ());
         }
-        let (Ok(start), Ok(end)) =
-            (u32::try_from(token.span().start()), u32::try_from(token.span().end()))
+        let (Some(start), Some(end)) =
+            (self.place(token.span().start()), self.place(token.span().end()))
         else {
             return;
         };
@@ -94,11 +120,16 @@ impl<'t> Statements<'t> {
                 }
                 TokenKind::Newline if depth > 0 => {}
                 TokenKind::Newline | TokenKind::Eof => {
-                    return u32::try_from(token.span().end()).ok();
+                    return self.place(token.span().end());
                 }
                 _ => {}
             }
         }
+    }
+
+    /// A place in what is read, in the text.
+    fn place(&self, at: usize) -> Option<u32> {
+        u32::try_from(self.base + at).ok()
     }
 
     fn token(&mut self) -> Option<Token> {
@@ -153,7 +184,7 @@ impl<'t> Iterator for Statements<'t> {
                 token => self.name(token, &mut names),
             }
         };
-        let start = u32::try_from(first.span().start()).ok()?;
+        let start = self.place(first.span().start())?;
         Some(Statement { kind, names, start, end, line })
     }
 }
@@ -161,6 +192,53 @@ impl<'t> Iterator for Statements<'t> {
 fn is_between(kind: TokenKind) -> bool {
     matches!(kind, TokenKind::Whitespace | TokenKind::Newline | TokenKind::Comment)
 }
+
+/// The line that begins there, with its end. One that has none is the last; one before a byte order mark is left to
+/// the lexer, which skips such a mark where it begins anew.
+fn line(text: &[u8], at: usize) -> Option<&[u8]> {
+    let rest = text.get(at..)?;
+    let (line, behind) = rest.split_at_checked(memchr::memchr(b'\n', rest)? + 1)?;
+    (behind.first() != Some(&BYTE_ORDER_MARK)).then_some(line)
+}
+
+/// Whether a line is a bare key and a value that ends with it, and holds nothing that takes a lexer: comments,
+/// escapes, strings of several lines and other quotes.
+fn is_plain_value(line: &[u8]) -> bool {
+    let parts = memchr::memchr(b'=', line).and_then(|at| line.split_at_checked(at));
+    let Some((key, value)) = parts else { return false };
+    let is_key = |byte: &u8| is_bare(*byte) || matches!(byte, b'.' | b' ');
+    key.first().is_some_and(|first| is_bare(*first)) && key.iter().all(is_key) && ends(value)
+}
+
+/// Whether all strings and brackets of a value end in its line.
+fn ends(value: &[u8]) -> bool {
+    let (mut depth, mut is_quoted) = (0_usize, false);
+    for (at, byte) in value.iter().enumerate() {
+        match byte {
+            b'"' if value.get(at..at + 3) == Some(b"\"\"\"") => return false,
+            b'"' => is_quoted = !is_quoted,
+            b'\\' | b'\'' | b'#' | b'\r' => return false,
+            b'[' | b'{' if !is_quoted => depth += 1,
+            b']' | b'}' if !is_quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    depth == 0 && !is_quoted
+}
+
+/// Whether a line is the header of a table below a tenant, or of one of a list of these.
+fn is_below(id: &str, line: &[u8]) -> bool {
+    let Some(names) = line.strip_suffix(b"]\n").and_then(|line| line.strip_prefix(b"[")) else {
+        return false;
+    };
+    let of_list = names.strip_suffix(b"]").and_then(|names| names.strip_prefix(b"["));
+    let of_tenant = of_list.unwrap_or(names).strip_prefix(b"tenants.");
+    let below = of_tenant.and_then(|names| names.strip_prefix(id.as_bytes())?.strip_prefix(b"."));
+    below.is_some_and(|names| names.iter().all(|byte| is_bare(*byte) || *byte == b'.'))
+}
+
+/// The first byte of one.
+const BYTE_ORDER_MARK: u8 = 0xef;
 
 fn is_bare(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')

@@ -74,9 +74,17 @@ pub(super) fn slice<'t>(text: &'t str, span: &Range<u32>) -> &'t str {
 /// Takes a file apart. `None` where its tenants stand in a way that has to be read as a whole; whether
 /// the parts are TOML is for who reads them to find out, and whether a tenant is there twice.
 pub(super) fn split(text: &str) -> Option<Sections<'_>> {
+    split_by(text, Statements::pass_plain)
+}
+
+/// Passes lines about a tenant that follow one; tells where they end.
+type Pass<'t> = fn(&mut Statements<'t>, &str, u32) -> Option<u32>;
+
+fn split_by<'t>(text: &'t str, pass: Pass<'t>) -> Option<Sections<'t>> {
     let mut tenants: Vec<Section> = Vec::new();
     let (mut place, mut last) = (Place::Top, None);
-    for statement in Statements::of(text) {
+    let mut statements = Statements::of(text);
+    while let Some(statement) = statements.next() {
         let (span, [first, second]) = (statement.start..statement.end, statement.names);
         // A byte order mark is nothing at the start of a text and a fault elsewhere.
         if text.as_bytes().get(span.start as usize) == Some(&0xef) {
@@ -113,6 +121,12 @@ pub(super) fn split(text: &str) -> Option<Sections<'_>> {
             (None, Some(section)) => section.span.end = span.end,
             // A key below `[tenants]` that is no key.
             (None, None) => return None,
+        }
+        if place == Place::Tenant
+            && let (Some(section), Some(id)) = (tenants.last_mut(), &last)
+            && let Some(end) = pass(&mut statements, id, section.span.end)
+        {
+            section.span.end = end;
         }
     }
     Some(Sections { rest: rest(text, &tenants), tenants })
@@ -199,6 +213,10 @@ const HEADER: &str = "[tenants.";
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     /// The sections of a text, and its rest without blanks.
@@ -228,6 +246,58 @@ mod tests {
         );
         assert_eq!(rest, "[pools.a] # [tenants.x] dns = \"a:1\" # two [tenants]");
         assert_eq!(split(text).unwrap().rest.find("# two"), text.find("# two"));
+    }
+
+    /// Lines about tenants, of which most are passed, and of what is none.
+    const LINES: &[&str] = &[
+        "[tenants.a]",
+        "[tenants.a]",
+        "[tenants.b]",
+        "[tenants.\"a.b\"]",
+        "[tenants.\"\"]",
+        "[tenants.a.b]",
+        "[[tenants.a.routes]]",
+        "[[tenants.a.b]",
+        "[tenants.a.b]]",
+        "[tenants..c]",
+        "[tenants]",
+        "[pools.a]",
+        "a = 1",
+        "a.b = \"x\" ",
+        "a b = [\"]\", { c = \"#\" }]",
+        "a = \"\"",
+        "a = \"\"\"",
+        "a = '''",
+        "a = '\"'",
+        "a = \"\\\"\"",
+        "a = \"",
+        "a = [",
+        "]",
+        "a = ]]",
+        "a",
+        "= 1",
+        "a = 1 # \"",
+        "a = 1\r",
+        "  a = 1",
+        "",
+        "# c",
+        "\u{feff}a = 1",
+        "\"a\" = 1",
+    ];
+
+    proptest! {
+        #[test]
+        fn plain_lines_are_passed_as_if_they_were_read(
+            lines in vec(select(LINES), 0..12),
+            ends in any::<bool>(),
+        ) {
+            let text = lines.join("\n") + if ends { "\n" } else { "" };
+            let of = |sections: Option<Sections<'_>>| {
+                sections.map(|Sections { rest, tenants }| (rest.into_owned(), tenants))
+            };
+
+            prop_assert_eq!(of(split(&text)), of(split_by(&text, |_, _, _| None)));
+        }
     }
 
     #[test]
