@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use inotify::{EventMask, EventOwned, Inotify, WatchDescriptor};
 use tokio::sync::mpsc;
 
-use super::heard::Heard;
+use super::heard::{Event, Heard};
 use super::system::System;
 use super::trace::Trace;
 
@@ -133,17 +133,17 @@ struct Ear {
 
 impl Ear {
     /// Of a change of this path.
-    fn tell_of(&self, path: &Path, moved: bool) {
+    fn tell_of(&self, path: &Path, what: Event) {
         match self.trace.entry(path) {
-            Some(name) => self.heard.note(name, moved),
-            None => self.heard.note_any(moved),
+            Some(name) => self.heard.note(name, what),
+            None => self.heard.note_any(what),
         }
         self.ring();
     }
 
     /// Of what may be any change.
     fn tell(&self) {
-        self.heard.note_any(false);
+        self.heard.note_any(Event::Other);
         self.ring();
     }
 
@@ -212,32 +212,47 @@ impl Ears {
             self.told += 1;
         }
         if event.mask.contains(EventMask::Q_OVERFLOW) {
-            return self.all.values().for_each(Ear::tell); // some were lost
+            return self.tell_all(); // some were lost
         }
         // What is told of a watch that was given up is of nobody.
         let folders = self.folders.get(&event.wd).into_iter().flatten();
         for folder in folders {
             let path = event.name.as_ref().map_or_else(|| folder.clone(), |name| folder.join(name));
-            self.tell_of(&path, event.mask.intersects(MOVES));
+            self.tell_of(&path, kind(event.mask));
         }
         if event.mask.contains(EventMask::IGNORED) {
             self.folders.remove(&event.wd); // the folder is gone, and the watch with it
         }
     }
 
-    fn tell_of(&self, path: &Path, moved: bool) {
+    fn tell_of(&self, path: &Path, what: Event) {
         let beside = path.parent().and_then(|folder| self.by_folder.get(folder));
         let ears = beside.into_iter().flatten().filter_map(|id| self.all.get(id));
-        ears.filter(|ear| ear.trace.concerns(path)).for_each(|ear| ear.tell_of(path, moved));
+        ears.filter(|ear| ear.trace.concerns(path)).for_each(|ear| ear.tell_of(path, what));
         self.tell_all_below(path);
     }
 
+    /// Anything may have changed.
+    pub(super) fn tell_all(&self) {
+        self.all.values().for_each(Ear::tell);
+    }
+
     /// A folder that goes takes the watches of all below it along.
-    fn tell_all_below(&self, folder: &Path) {
+    pub(super) fn tell_all_below(&self, folder: &Path) {
         let below = self.by_folder.range(folder.to_path_buf()..);
         let below = below.take_while(|(path, _)| path.starts_with(folder));
         let ids = below.flat_map(|(_, ids)| ids);
         ids.filter_map(|id| self.all.get(id)).for_each(Ear::tell);
+    }
+}
+
+fn kind(mask: EventMask) -> Event {
+    if mask.intersects(MOVES) {
+        Event::Moved
+    } else if mask.contains(EventMask::CREATE) && !mask.contains(EventMask::ISDIR) {
+        Event::Made
+    } else {
+        Event::Other
     }
 }
 

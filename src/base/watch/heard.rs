@@ -15,14 +15,24 @@ pub enum Changed {
     Names(BTreeSet<OsString>),
 }
 
-/// What a listener has heard. Written by the system's thread, read by the listener.
+/// What an event was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Something was moved into its place, or out of it.
+    Moved,
+    /// A file was made. Nothing is told of what is written to it until its writer closes it.
+    Made,
+    /// Anything else.
+    Other,
+}
+
+/// What a listener has heard. Written by the task that reads events, read by the listener.
 #[derive(Debug)]
 pub(super) struct Heard(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Whether the last event was that something was moved into its place, or out of it.
-    moved: bool,
+    last: Event,
     changed: Changed,
 }
 
@@ -35,15 +45,15 @@ impl Default for Changed {
 
 impl Default for Heard {
     fn default() -> Self {
-        Self(Mutex::new(State { moved: false, changed: Changed::default() }))
+        Self(Mutex::new(State { last: Event::Other, changed: Changed::default() }))
     }
 }
 
 impl Heard {
     /// An entry of the watched folder has changed.
-    pub(super) fn note(&self, name: &OsStr, moved: bool) {
+    pub(super) fn note(&self, name: &OsStr, event: Event) {
         let mut state = self.lock();
-        state.moved = moved;
+        state.last = event;
         if let Changed::Names(names) = &mut state.changed {
             names.insert(name.to_owned());
             if names.len() > MOST {
@@ -53,13 +63,18 @@ impl Heard {
     }
 
     /// Something has changed.
-    pub(super) fn note_any(&self, moved: bool) {
-        *self.lock() = State { moved, changed: Changed::Any };
+    pub(super) fn note_any(&self, event: Event) {
+        *self.lock() = State { last: event, changed: Changed::Any };
     }
 
     /// Whether the last event was a move.
     pub(super) fn is_moved(&self) -> bool {
-        self.lock().moved
+        self.lock().last == Event::Moved
+    }
+
+    /// Whether the last event was that a file was made, which is perhaps being written.
+    pub(super) fn is_made(&self) -> bool {
+        self.lock().last == Event::Made
     }
 
     /// Whether all that has changed is known by name.
@@ -97,7 +112,7 @@ mod tests {
     #[test]
     fn names_are_told_once_and_too_many_are_all() {
         let heard = Heard::default();
-        let note = |number: usize| heard.note(OsStr::new(&number.to_string()), false);
+        let note = |number: usize| heard.note(OsStr::new(&number.to_string()), Event::Other);
         (0..MOST).chain(0..MOST).for_each(note);
         assert!(matches!(heard.changed(), Changed::Names(names) if names.len() == MOST));
 
@@ -106,7 +121,7 @@ mod tests {
         assert_eq!(heard.take(), Changed::default());
         assert_eq!((heard.is_named(), heard.has_names()), (true, false));
 
-        heard.note_any(true);
+        heard.note_any(Event::Moved);
         note(1);
         assert_eq!((heard.is_named(), heard.has_names(), heard.is_moved()), (false, false, false));
         assert_eq!(heard.take(), Changed::Any);

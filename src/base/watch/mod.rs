@@ -21,7 +21,7 @@ use super::tasks::Blocking;
 
 pub use events::FileEvents;
 pub use heard::Changed;
-use heard::Heard;
+use heard::{Event, Heard};
 use trace::Trace;
 
 /// Watches a path, or several as one. Made before they are first read, it misses no change after
@@ -179,7 +179,7 @@ impl Watcher {
     /// Something has changed that was not heard of. It is told as if it had been just now, so that it is
     /// waited for what belongs to it.
     fn tell_unheard(&mut self) {
-        self.heard.note_any(false);
+        self.heard.note_any(Event::Other);
         self.note_event();
     }
 
@@ -211,6 +211,8 @@ impl Watcher {
                     let wait = match early {
                         true if self.heard.is_named() => SHORTEST,
                         true => SHORT,
+                        // It is whole once its writer has closed it, of which an event tells.
+                        false if self.heard.is_made() => LONGEST_BURST,
                         false => QUIET,
                     };
                     (burst.last + wait).min(burst.first + LONGEST_BURST)

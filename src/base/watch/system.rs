@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_core::Stream;
 use inotify::{EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
 use rustix::io::Errno;
+use tokio::time::sleep;
 use tracing::field::display;
 
 use crate::base::tasks::Tasks;
@@ -79,10 +80,16 @@ impl System {
         let Some(instance) = &mut self.instance else { return false };
         match instance.watches.add(folder, CHANGES) {
             Ok(name) => {
-                if self.watched.get(folder).is_some_and(|before| before.name != name) {
+                let is_another = self.watched.get(folder).is_some_and(|before| before.name != name);
+                if is_another {
                     self.unwatch(folder, ears);
                 }
-                lock(ears).name(&name, folder);
+                let mut ears = lock(ears);
+                ears.name(&name, folder);
+                if is_another {
+                    // What was told of the old one, and not read yet, is of nobody now.
+                    ears.tell_all_below(folder);
+                }
                 self.watched.insert(folder.to_path_buf(), Watch { name, identity });
                 true
             }
@@ -153,9 +160,15 @@ impl Instance {
         let mut events = inotify.into_event_stream(vec![0; ROOM])?;
         let (mut reading, ears) = (Tasks::new("files"), Arc::clone(ears));
         reading.spawn(|_| async move {
-            // An error of one reading is none of the next.
             while let Some(event) = next(&mut events).await {
-                event.iter().for_each(|event| lock(&ears).hear(event));
+                match event {
+                    Ok(event) => lock(&ears).hear(&event),
+                    // An error of one reading is none of the next.
+                    Err(_) => {
+                        lock(&ears).tell_all();
+                        sleep(AFTER_ERROR).await;
+                    }
+                }
             }
         });
         Ok(Self { watches, _reading: reading })
@@ -198,3 +211,6 @@ const ROOM: usize = 4096;
 
 /// One minute: the state is the same for as long as nobody raises the limit.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
+
+/// 1 s: the look every two seconds finds what is not told.
+const AFTER_ERROR: Duration = Duration::from_secs(1);

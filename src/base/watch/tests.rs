@@ -269,6 +269,32 @@ async fn a_burst_is_told_once_and_100_ms_after_its_last_event() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_file_is_told_once_its_writer_has_closed_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut watcher, events) = scripted(&folder.path().join("routes.toml")).await;
+    for (written_for, told) in [(150, 250), (1000, 300)] {
+        let started = Instant::now();
+        let heard = Arc::clone(&watcher.heard);
+        let writer = async {
+            heard.note_any(Event::Made);
+            events.send(()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(written_for)).await;
+            heard.note_any(Event::Other);
+            events.send(()).await.unwrap();
+        };
+        let told_after = async {
+            watcher.changed().await;
+            started.elapsed()
+        };
+
+        let (told_after, ()) = tokio::join!(told_after, writer);
+
+        assert_eq!(told_after, Duration::from_millis(told));
+        settle(&mut watcher).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endless_burst_is_told_300_ms_after_its_first_event() {
     let folder = tempfile::tempdir().unwrap();
     let (mut watcher, events) = scripted(&folder.path().join("routes.toml")).await;
@@ -316,7 +342,7 @@ async fn a_burst_is_told_early_once_and_only_after_a_move() {
     let (mut watcher, events) = scripted(&folder.path().join("routes.toml")).await;
     for (moved, told) in [(true, EARLY), (true, SETTLED), (false, SETTLED)] {
         let started = Instant::now();
-        watcher.heard.note_any(moved);
+        watcher.heard.note_any(if moved { Event::Moved } else { Event::Other });
         events.send(()).await.unwrap();
 
         assert_eq!(watcher.changed_early().await, told);
@@ -341,7 +367,7 @@ async fn what_is_known_by_name_is_told_early_each_time_until_the_burst_has_laste
     let mut early = 0;
 
     let settled = loop {
-        watcher.heard.note(format!("{early}").as_ref(), true);
+        watcher.heard.note(format!("{early}").as_ref(), Event::Moved);
         events.send(()).await.unwrap();
         match watcher.changed_early().await {
             News::Early(Changed::Names(names)) => {
@@ -420,7 +446,7 @@ async fn a_look_that_events_disturb_is_done_again_and_is_no_change_by_itself() {
     let (mut watcher, events) = scripted(folder.path()).await;
     fs::write(folder.path().join("a.toml"), "a").unwrap();
     watcher.begin();
-    watcher.heard.note("a.toml".as_ref(), false);
+    watcher.heard.note("a.toml".as_ref(), Event::Other);
     events.send(()).await.unwrap();
 
     assert_eq!(watcher.changed_early().await, News::Settled(named(&["a.toml"])));
@@ -450,7 +476,7 @@ async fn a_suspicion_waits_once_for_names_that_are_about_to_be_told() {
     let (mut watcher, events) = scripted(folder.path()).await;
 
     for told in [named(&["a.toml"]), Changed::Any, named(&["a.toml"])] {
-        watcher.heard.note("a.toml".as_ref(), false);
+        watcher.heard.note("a.toml".as_ref(), Event::Other);
         events.send(()).await.unwrap();
         watcher.suspect();
         assert_eq!(watcher.changed_early().await, News::Settled(told));
