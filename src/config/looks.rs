@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::files::File;
-use super::shared_text::{SharedText, Spare};
+use super::shared_text::{LONG, SharedText, Spare};
 
 /// What files looked like when they were read, and what they said.
 #[derive(Debug, Default)]
@@ -95,6 +95,9 @@ impl Looks {
     /// The reading has ended. Those that were not met are gone.
     pub(super) fn end(&mut self) {
         self.known = std::mem::take(&mut self.next);
+        if !self.known.values().any(|look| look.text.len() >= LONG) {
+            self.spare.clear();
+        }
     }
 }
 

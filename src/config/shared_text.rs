@@ -41,7 +41,7 @@ impl Spare {
     pub(super) fn room(&self, bytes: usize) -> String {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match kept {
-            Some(kept) if kept.capacity() >= bytes => kept,
+            Some(kept) if (bytes..=2 * bytes).contains(&kept.capacity()) => kept,
             // With some more, of which nothing is touched, so that the next text has room in it, too.
             _ => String::with_capacity(bytes + bytes / 16),
         }
@@ -53,6 +53,11 @@ impl Spare {
             return text.into();
         }
         SharedText(Kept::Long(Arc::new(Long { text, spare: self.clone() })))
+    }
+
+    /// Nothing long is read any more.
+    pub(super) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn take_back(&self, mut text: String) {
@@ -164,6 +169,9 @@ mod tests {
         drop(second);
         assert!(spare.room(LONG * 2).capacity() >= LONG * 2, "too small, it is kept no more");
         assert!(spare.0.lock().unwrap().is_none());
+
+        drop(spare.shared(long("c").repeat(3)));
+        assert!(spare.room(LONG).capacity() < 2 * LONG, "far too large, it is not, either");
     }
 
     #[test]

@@ -193,11 +193,12 @@ fn is_between(kind: TokenKind) -> bool {
     matches!(kind, TokenKind::Whitespace | TokenKind::Newline | TokenKind::Comment)
 }
 
-/// The line that begins there, with its end. One that has none is the last; one before a byte order mark is left to
-/// the lexer, which skips such a mark where it begins anew.
+/// The line that begins there, with its end. One that has none is the last. One before a byte order mark is left to
+/// the lexer, which skips such a mark where it begins anew, and so are those with a CR, which may be all that ends them.
 fn line(text: &[u8], at: usize) -> Option<&[u8]> {
     let rest = text.get(at..)?;
-    let (line, behind) = rest.split_at_checked(memchr::memchr(b'\n', rest)? + 1)?;
+    let end = memchr::memchr2(b'\n', b'\r', rest).filter(|end| rest.get(*end) == Some(&b'\n'))?;
+    let (line, behind) = rest.split_at_checked(end + 1)?;
     (behind.first() != Some(&BYTE_ORDER_MARK)).then_some(line)
 }
 
@@ -210,14 +211,22 @@ fn is_plain_value(line: &[u8]) -> bool {
     key.first().is_some_and(|first| is_bare(*first)) && key.iter().all(is_key) && ends(value)
 }
 
+/// Whether the byte there follows one of these.
+fn follows(text: &[u8], at: usize, those: &[u8]) -> bool {
+    let before = at.checked_sub(1).and_then(|at| text.get(at));
+    before.is_some_and(|before| those.contains(before))
+}
+
 /// Whether all strings and brackets of a value end in its line.
 fn ends(value: &[u8]) -> bool {
     let (mut depth, mut is_quoted) = (0_usize, false);
     for (at, byte) in value.iter().enumerate() {
         match byte {
             b'"' if value.get(at..at + 3) == Some(b"\"\"\"") => return false,
+            // Within a word it begins no string.
+            b'"' if !is_quoted && !follows(value, at, b" =[{,.") => return false,
             b'"' => is_quoted = !is_quoted,
-            b'\\' | b'\'' | b'#' | b'\r' => return false,
+            b'\\' | b'\'' | b'#' => return false,
             b'[' | b'{' if !is_quoted => depth += 1,
             b']' | b'}' if !is_quoted => depth = depth.saturating_sub(1),
             _ => {}
