@@ -292,8 +292,7 @@ impl<'e> Effort<'e> {
             return false;
         }
         let tried = [tried, &[endpoint.id]].concat();
-        let attempts = tried.len() as u32;
-        let pause = self.rule.longest_pause(attempts);
+        let pause = self.longest_pause(Failure::Timeout, &tried);
         let goes = self.rule.judge(Failure::Timeout, facts(&tried, outgoing)).is_ok()
             && leaves_time(pause, self.end)
             && self.offers_sound(&tried)

@@ -72,10 +72,18 @@ impl Effort<'_> {
     /// How long the next attempt waits that needs the budget.
     #[cold]
     pub(super) fn pause(&self, failure: Failure, tried: &[EndpointId]) -> Duration {
-        // Where failures are not counted nobody is known to be sound.
-        let counts = self.pool.spec.eject.failures > 0;
-        let is_sound = counts && tried.len() == 1 && self.offers_sound(tried);
-        self.rule.pause(failure, tried.len() as u32, is_sound)
+        self.rule.pause(failure, tried.len() as u32, self.is_next_sound(tried))
+    }
+
+    /// The longest that may be.
+    #[cold]
+    pub(super) fn longest_pause(&self, failure: Failure, tried: &[EndpointId]) -> Duration {
+        self.rule.longest_pause(failure, tried.len() as u32, self.is_next_sound(tried))
+    }
+
+    /// Whether the first retry goes to an endpoint that is known to be sound: where failures are not counted nobody is.
+    fn is_next_sound(&self, tried: &[EndpointId]) -> bool {
+        self.pool.spec.eject.failures > 0 && tried.len() == 1 && self.offers_sound(tried)
     }
 
     /// What might be tried again of a call of gRPC that has failed.

@@ -243,6 +243,12 @@ impl<'s> RetryRule<'s> {
     /// with each try ("full jitter"), never more than `max_backoff`. `sound`: it goes to an endpoint that was not
     /// tried and has not failed of late.
     pub fn pause(&self, failure: Failure, attempts: u32, sound: bool) -> Duration {
+        let longest = self.longest_pause(failure, attempts, sound);
+        if longest.is_zero() { longest } else { longest.mul_f64(fastrand::f64()) }
+    }
+
+    /// What [`RetryRule::pause`] gives at most.
+    pub fn longest_pause(&self, failure: Failure, attempts: u32, sound: bool) -> Duration {
         if failure == Failure::Untouched {
             return Duration::ZERO; // the endpoint is well; only this connection was gone
         }
@@ -251,11 +257,6 @@ impl<'s> RetryRule<'s> {
         if sound && attempts == 1 && failure.is_of_endpoint() {
             return Duration::ZERO;
         }
-        self.longest_pause(attempts).mul_f64(fastrand::f64())
-    }
-
-    /// What [`RetryRule::pause`] gives at most.
-    pub fn longest_pause(&self, attempts: u32) -> Duration {
         let doubled = self.backoff.saturating_mul(1 << attempts.saturating_sub(1).min(16));
         doubled.min(self.max_backoff)
     }
@@ -406,7 +407,10 @@ mod tests {
         fn a_pause_is_within_its_bounds(attempts in 1u32..1000) {
             let rule = built_in();
             let pause = rule.pause(Failure::Reset, attempts, false);
-            prop_assert!(pause <= rule.max_backoff);
+            prop_assert!(pause <= rule.longest_pause(Failure::Reset, attempts, false));
+            prop_assert!(rule.longest_pause(Failure::Reset, attempts, false) <= rule.max_backoff);
+            let at_once = rule.longest_pause(Failure::Timeout, attempts, true).is_zero();
+            prop_assert_eq!(at_once, attempts == 1, "who leaves an endpoint that is down needs no time for a pause");
             prop_assert_eq!(rule.pause(Failure::Untouched, attempts, false), Duration::ZERO);
         }
     }
