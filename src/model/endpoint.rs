@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::address::Address;
 use super::ids::EndpointId;
 use super::latency::{self, Latency, Sample};
+use super::lateness::{Lateness, Weight};
 use super::suspicion::Suspicion;
 use super::trial::Trial;
 use super::witnesses::Witnesses;
@@ -78,6 +79,10 @@ pub struct Endpoint {
     in_flight: AtomicU32,
     /// How long it takes to answer, where its pool asks for that. Writer: `pool`.
     latency: Latency,
+    /// Whether it is slower than others, time after time, where its pool goes round such.
+    lateness: Lateness,
+    /// Those that it is compared with have the same number. Writer: `model::members`.
+    peers: AtomicU32,
     /// Traffic has seen it fail, and a check is due. Boxed: it is for failures alone.
     suspicion: Box<Suspicion>,
 }
@@ -102,6 +107,8 @@ impl Endpoint {
             quiet_since: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
             latency: Latency::default(),
+            lateness: Lateness::default(),
+            peers: AtomicU32::new(0),
             suspicion: Box::default(),
         }
     }
@@ -345,7 +352,7 @@ impl Endpoint {
 
     /// Learns how long it took to answer.
     pub fn learn(&self, sample: Sample, now: Instant) {
-        self.latency.learn(sample, latency::tick(now.saturating_duration_since(self.born)));
+        self.latency.learn(sample, self.tick(now));
     }
 
     /// Seconds that it took to answer of late, as of its last sample, and when that came; `None` = nothing
@@ -354,8 +361,52 @@ impl Endpoint {
         let known = self.latency.read()?;
         Some((known.seconds, self.born + latency::TICK * known.tick))
     }
+
+    /// Whether it was late time after time, and has not shown since that it is not.
+    #[inline]
+    pub fn is_late(&self) -> bool {
+        self.lateness.is_late()
+    }
+
+    /// Whether that was found, or looked at again, lately: somebody has asked it for something since.
+    pub fn is_late_now(&self, now: Instant) -> bool {
+        let late_for = self.lateness.late_for(self.tick(now));
+        late_for.is_some_and(|ticks| latency::TICK * ticks < LATELY)
+    }
+
+    /// An answer to a request that was sent then has come late.
+    pub fn comes_late(&self, weight: Weight, began: Instant, now: Instant) {
+        self.lateness.comes_late(weight, self.tick(began), self.tick(now));
+    }
+
+    /// An answer has come in time. Writes nothing while nothing speaks against the endpoint.
+    #[inline]
+    pub fn comes_in_time(&self) {
+        self.lateness.comes_in_time();
+    }
+
+    /// Whether a request that is picked for now is the one that tries whether it is late still.
+    pub fn begins_timed_trial(&self, now: Instant) -> bool {
+        self.lateness.begins_trial(self.tick(now))
+    }
+
+    /// Those with the same number are as far away, and are compared.
+    pub fn peers(&self) -> u32 {
+        self.peers.load(Ordering::Relaxed)
+    }
+
+    /// Sets with whom it is compared.
+    pub(super) fn set_peers(&self, peers: u32) {
+        self.peers.store(peers, Ordering::Relaxed);
+    }
+
+    fn tick(&self, now: Instant) -> u32 {
+        latency::tick(now.saturating_duration_since(self.born))
+    }
 }
 
+/// 1 min: while it has traffic it is tried each 10 s.
+const LATELY: Duration = Duration::from_secs(60);
 /// The highest bits beside the failures in a row, which never get as many: it is on trial; answers broke off.
 const ON_TRIAL: u32 = 1 << 31;
 const BROKEN: u32 = 1 << 30;

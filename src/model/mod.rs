@@ -17,6 +17,7 @@ pub mod ids;
 pub mod jwk;
 pub mod key;
 pub mod latency;
+pub mod lateness;
 pub mod listed;
 pub mod log_line;
 pub mod members;

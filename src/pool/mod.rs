@@ -66,6 +66,7 @@ pub struct Pool {
     /// Its balancer asks how long endpoints take.
     has_timed_balancer: bool,
     is_timed: bool,
+    goes_round_late: bool,
     /// With it, each tenant has a few of the endpoints.
     shards: Option<Box<Shards>>,
 }
@@ -118,6 +119,7 @@ impl Pool {
             copies: Arc::default(),
             breakers,
             attended,
+            goes_round_late: balancer.goes_round_late(),
             balancer,
             has_timed_balancer,
             is_timed: has_timed_balancer || adaptive.is_some(),
@@ -139,6 +141,13 @@ impl Pool {
     /// Whether its balancer asks how long endpoints take ([`Endpoint::learn`]).
     pub fn has_timed_balancer(&self) -> bool {
         self.has_timed_balancer
+    }
+
+    /// Whether its balancer goes round endpoints that are late time after time ([`Endpoint::is_late`]), so that somebody has to
+    /// say which are.
+    #[inline]
+    pub fn goes_round_late(&self) -> bool {
+        self.goes_round_late
     }
 
     /// Takes over the gate of the pool that it follows, and its copies: who is in there counts here, and who

@@ -21,6 +21,7 @@ pub(super) struct Counted<'c, 'p> {
     /// It has no answer since nobody waits for one any longer, neither by the limits of its time nor as its client: so,
     /// unless it ends otherwise.
     is_late: bool,
+    has_ended: bool,
     /// What its client sends.
     upload: &'c Upload,
     /// Its span, where the exchange's are kept.
@@ -35,14 +36,27 @@ impl<'c, 'p> Counted<'c, 'p> {
         (started, upload): (Instant, &'c Upload),
         span: Option<Watched<'c>>,
     ) -> Self {
-        Self { effort, picked, started, outcome: None, is_late: true, upload, span }
+        Self {
+            effort,
+            picked,
+            started,
+            outcome: None,
+            is_late: true,
+            has_ended: false,
+            upload,
+            span,
+        }
     }
 
     /// The attempt has ended so.
     pub(super) fn end(mut self, answered: &Result<Answered, ExchangeError>) {
         self.effort.worker.clock.now();
+        self.has_ended = true;
         self.is_late =
             matches!(answered, Err(ExchangeError::Attempt(AttemptError::Timeout { .. })));
+        if self.effort.pool.goes_round_late() {
+            self.effort.compare(self.picked, (self.started, self.upload), answered);
+        }
         let outcome = match answered {
             Ok((answer, _)) => attempt::outcome_of(answer.status()),
             Err(ExchangeError::Attempt(error)) => error.outcome(),
@@ -83,6 +97,9 @@ impl Drop for Counted<'_, '_> {
         let worker = self.effort.worker;
         let now = worker.clock.recent(); // read at the attempt's end
         let first_byte = answered.then(|| now.saturating_duration_since(self.started));
+        if !self.has_ended && self.effort.pool.goes_round_late() {
+            self.effort.compare_dropped(self.picked, (self.started, self.upload));
+        }
         let pool = &self.effort.pool.label;
         worker.meter.attempt(pool, self.picked.endpoint(), outcome, first_byte);
         if !outcome.is_served() {

@@ -83,6 +83,7 @@ mod together;
 mod turnstile;
 mod unread;
 mod upgrade;
+mod usual;
 mod visit;
 mod visitor;
 mod waiting;

@@ -43,18 +43,17 @@ use super::delays::Delays;
 use super::door::{Door, Front, Order};
 use super::downloads::Downloads;
 use super::farewells::{self, Farewells};
-use super::handover;
 use super::handshakes::Handshakes;
 use super::headcount::{Full, Headcount, Place};
 use super::hygiene::OwnedNames;
 use super::lately::Lately;
-use super::listener;
 use super::mirror::Mirrors;
 use super::parts::in_parts;
-use super::pleas;
 use super::request_body::RequestBody;
 use super::seats::Seats;
+use super::usual::Usual;
 use super::waits::{self, Waits};
+use super::{handover, listener, pleas};
 
 /// What a worker is given.
 #[derive(Debug)]
@@ -126,6 +125,8 @@ pub(super) struct Worker {
     pub(super) delays: Delays,
     /// How long the requests of pools take whose limit follows that.
     pub(super) lately: Lately,
+    /// How long those usually take that go round late endpoints.
+    pub(super) usual: Usual,
     /// Copies of requests for other pools.
     pub(super) mirrors: Mirrors,
     /// Answers under way.
@@ -332,6 +333,7 @@ impl Worker {
             gates: Gates::default(),
             delays: Delays::default(),
             lately: Lately::default(),
+            usual: Usual::default(),
             mirrors: Mirrors::default(),
             downloads: Downloads::default(),
             tasks: Rc::new(RefCell::new(LocalTasks::new("connection"))),
@@ -439,6 +441,7 @@ impl Worker {
         self.gates.tidy();
         self.delays.tidy(self.clock.recent());
         self.lately.tidy(self.clock.recent());
+        self.usual.tidy(self.clock.recent());
         self.room.tidy(&self.account);
     }
 

@@ -14,3 +14,4 @@ pub mod latencies;
 pub mod overrun;
 pub mod remaining;
 pub mod retry;
+pub mod typical;

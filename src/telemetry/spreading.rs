@@ -26,6 +26,14 @@ pub(super) static POOL_WARMING: Family = Family {
     labels: &["pool"],
 };
 
+/// `tenantry_pool_late_members`
+pub(super) static POOL_LATE: Family = Family {
+    name: "tenantry_pool_late_members",
+    help: "Members of a pool that requests go round since they are later than the others",
+    kind: Kind::Gauge,
+    labels: &["pool"],
+};
+
 /// `tenantry_pool_zone_spill_ratio`
 pub(super) static POOL_ZONE_SPILL: Family = Family {
     name: "tenantry_pool_zone_spill_ratio",

@@ -71,6 +71,10 @@ impl Place {
         Rc::new(Self { endpoint, key, keep, born, end })
     }
 
+    pub(super) fn born(&self) -> Instant {
+        self.born
+    }
+
     fn is_aged(&self, now: Instant) -> bool {
         now > self.end
     }

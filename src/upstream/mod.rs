@@ -228,6 +228,11 @@ impl<B: Payload> Connection<B> {
         }
     }
 
+    /// When it had opened.
+    pub fn opened(&self) -> Instant {
+        self.place.born()
+    }
+
     /// How much of the answer's body is still to come, in bytes.
     pub fn size_hint(&self) -> SizeHint {
         match &self.line {

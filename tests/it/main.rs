@@ -33,6 +33,7 @@ mod http2;
 mod identity;
 mod isolation;
 mod kept;
+mod lateness;
 mod limits;
 mod listeners;
 mod maintenance;

@@ -88,6 +88,10 @@ pub(crate) struct Promise {
     pub(crate) refused: Duration,
     /// Whether the pool is found to be overrun and is bounded; `None`: nobody says so.
     pub(crate) bound: Option<bool>,
+    /// How many requests the endpoint has that has the most, for each of the one that has the fewest, at most.
+    pub(crate) even: f64,
+    /// How many times as long as before 99 of 100 requests take meanwhile at most.
+    pub(crate) slower: f64,
 }
 
 /// Whether all comes back.
@@ -141,13 +145,17 @@ impl Breaks {
 impl Promise {
     /// Panics where a run has not kept it.
     pub(crate) fn check(&self, report: &Report) {
-        let Self { returns, content, held, sent, back, refused, bound } = *self;
+        let Self { returns, content, held, sent, back, refused, bound, even, slower } = *self;
         let during = &report.during;
         report.require("enough are served meanwhile", during.content >= content);
         let goes_on = report.held.goodput >= report.before.goodput * held;
         report.require("enough are served at last, while it is broken still", goes_on);
         report.require("no more is sent meanwhile", during.sent <= sent);
         report.require("who is refused hears of it soon", during.refused <= refused);
+        let [fewest, most] = report.shares.map(|begun| begun as f64);
+        report.require("endpoints have even shares", most <= even * fewest.max(1.0));
+        let p99 = [report.before.p99, during.p99].map(|p99| p99.as_secs_f64());
+        report.require("it is not much slower meanwhile", p99[1] <= p99[0] * slower);
         match returns {
             Returns::Surely => {
                 report.require("all is in the end as it was", report.has_returned());
@@ -191,6 +199,8 @@ const PROMISE: Promise = Promise {
     back: secs(2),
     refused: Duration::MAX,
     bound: Some(false),
+    even: f64::INFINITY,
+    slower: f64::INFINITY,
 };
 
 /// Users ask for all that there is, and again where they get nothing. Endpoints let so many wait that they wait in vain.
@@ -244,7 +254,56 @@ const WAIT: Case = Case {
 
 /// Every case, each a row of docs/simulation.md.
 pub(crate) const ALL: &[Case] = &[
-    Case { name: "one of ten takes 20 times as long: least-request", ..TEN },
+    Case {
+        name: "one of ten takes 20 times as long: least-request",
+        promise: Promise { slower: 1.4, ..PROMISE },
+        ..TEN
+    },
+    Case {
+        name: "three of ten take 20 times as long, at 30 % load: least-request",
+        users: Users::calm(600.0),
+        breaks: Breaks::Slow(3, 20.0),
+        promise: Promise { slower: 7.0, ..PROMISE },
+        ..TEN
+    },
+    Case {
+        name: "one of two takes 20 times as long, at 30 % load: least-request",
+        endpoints: 2,
+        users: Users::calm(120.0),
+        promise: Promise { slower: 7.0, ..PROMISE },
+        ..TEN
+    },
+    Case {
+        name: "one of ten takes 3 times as long, at 91 % of what is left: least-request",
+        users: Users::calm(1_700.0),
+        breaks: Breaks::Slow(1, 3.0),
+        promise: Promise { slower: 4.0, ..PROMISE },
+        ..TEN
+    },
+    Case {
+        name: "all take 3 times as long, at 25 % load: least-request",
+        users: Users::calm(500.0),
+        breaks: Breaks::Slow(10, 3.0),
+        ..TEN
+    },
+    Case {
+        name: "nothing breaks, and one request of a hundred takes 2 s: least-request",
+        form: Form { slots: 60, heavy: 100, ..Form::USUAL },
+        tune: patient,
+        users: Users { patience: secs(20), ..Users::calm(600.0) },
+        breaks: Breaks::Slow(0, 1.0),
+        promise: Promise { even: 1.8, ..PROMISE },
+        ..TEN
+    },
+    Case {
+        name: "nothing breaks, and one request of five takes 2 s: least-request",
+        form: Form { slots: 300, heavy: 5, ..Form::USUAL },
+        tune: patient,
+        users: Users { patience: secs(20), ..Users::calm(600.0) },
+        breaks: Breaks::Slow(0, 1.0),
+        promise: Promise { even: 1.8, ..PROMISE },
+        ..TEN
+    },
     Case { name: "one of ten takes 20 times as long: peak-ewma", balance: "peak-ewma", ..TEN },
     Case {
         name: "one of ten takes 20 times as long: round-robin",

@@ -43,6 +43,8 @@ pub(crate) fn case(seed: u64) -> Case {
             back: secs(30),
             refused: Duration::MAX,
             bound: None,
+            even: f64::INFINITY,
+            slower: f64::INFINITY,
         },
         ..TEN
     }

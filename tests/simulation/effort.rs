@@ -119,18 +119,18 @@ impl<'g> Effort<'g> {
         visit.takes_anybody.get().then(|| self.pool.pick_left_out(tried)).flatten()
     }
 
-    /// One attempt, counted, judged and timed as `counted.rs`, `judged.rs` and `timing.rs` do.
+    /// One attempt, counted, judged and timed as `counted.rs`, `judged.rs`, `timing.rs` and `usual.rs` do.
     pub(crate) async fn attempt(&self, picked: InFlight) -> Outcome {
         let (began, endpoint) = (Instant::now(), picked.endpoint());
         self.gateway.book.note(Event::Sends(endpoint.id.0));
-        let timing = Timing::begin(self.pool, (endpoint, self.tenant.slot), began);
+        let timing = Timing::begin(self.gateway, (endpoint, self.tenant.slot), began);
         let counted = Counted { gateway: self.gateway, began, is_late: true };
         let outcome = self.ask(endpoint, began).await;
         counted.end(&outcome);
         if outcome != Err(Failure::Timeout) || !self.pool.excuses_late() {
             self.judge(endpoint, verdict(&outcome), began);
         }
-        timing.end(verdict(&outcome));
+        timing.end(&outcome);
         if verdict(&outcome) != Verdict::Success {
             self.gateway.book.note(Event::FailsAt(endpoint.id.0));
         }

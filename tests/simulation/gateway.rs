@@ -22,6 +22,7 @@ use tenantry::resilience::allowance::Allowance;
 use tenantry::resilience::latencies::Latencies;
 use tenantry::resilience::overrun::{self, Look, Step};
 use tenantry::resilience::retry::Failure;
+use tenantry::resilience::typical::Typical;
 use tenantry::telemetry::sightings::Sighting;
 use tenantry::telemetry::strains::Strain;
 
@@ -41,6 +42,8 @@ pub(crate) struct Gateway {
     pub(crate) servers: RefCell<HashMap<Address, Rc<Server>>>,
     pub(crate) sightings: RefCell<HashMap<EndpointId, Sighting>>,
     pub(crate) latencies: RefCell<Latencies>,
+    /// What is typical of requests, where late endpoints are gone round.
+    pub(crate) typical: RefCell<Typical>,
 }
 
 /// One of those that share the pool.
@@ -88,6 +91,7 @@ impl Gateway {
             servers: RefCell::default(),
             sightings: RefCell::default(),
             latencies: RefCell::default(),
+            typical: RefCell::default(),
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Report {
     pub(crate) trace: u64,
     /// Answers that endpoints have made for nobody.
     pub(crate) wasted: u64,
+    /// Requests that the endpoints have begun with that have had the fewest and the most.
+    pub(crate) shares: [u64; 2],
     pub(crate) before: Phase,
     pub(crate) during: Phase,
     /// The last quarter of that.
@@ -52,7 +54,7 @@ impl Report {
     pub(crate) fn of(
         (case, seed): (&Case, u64),
         (windows, trace): (Vec<Window>, u64),
-        wasted: u64,
+        (wasted, shares): (u64, [u64; 2]),
     ) -> Self {
         // As much at either end, and not the first moments, in which nobody is busy yet.
         let (broke, mended) = case.fault;
@@ -65,6 +67,7 @@ impl Report {
             fault: case.fault,
             trace,
             wasted,
+            shares,
             before,
             during: phase(broke, mended),
             held: phase(mended - (mended - broke) / 4, mended),
@@ -162,6 +165,7 @@ impl fmt::Display for Report {
             writeln!(f, "{name:>10}: {phase}")?;
         }
         writeln!(f, "as before after {:?}, {} answers for nobody", self.back, self.wasted)?;
+        writeln!(f, "endpoints have begun with {:?} requests", self.shares)?;
         writeln!(f, "   s   came served failed  asked   sent refused ejected p99 ms")?;
         for (second, windows) in self.windows.chunks(PER_SECOND).enumerate() {
             let sum = |of: fn(&Window) -> u32| windows.iter().map(of).sum::<u32>();

@@ -27,6 +27,8 @@ pub(crate) struct Form {
     pub(crate) notices: bool,
     /// What a new connection costs it: a handshake, a process.
     pub(crate) opening: Duration,
+    /// One request of so many takes a hundred times as long; 0 = none.
+    pub(crate) heavy: usize,
 }
 
 impl Form {
@@ -38,6 +40,7 @@ impl Form {
         strain: 0.01,
         notices: false,
         opening: Duration::from_millis(1),
+        heavy: 0,
     };
 }
 
@@ -114,6 +117,11 @@ impl Server {
         self.wasted.get()
     }
 
+    /// Requests that it has begun with.
+    pub(crate) fn begun(&self) -> u64 {
+        self.number.get()
+    }
+
     /// Takes a connection that is open, if there is one.
     pub(crate) fn reuse(&self) -> bool {
         let idle = self.idle.get();
@@ -143,7 +151,9 @@ impl Server {
     fn take(self: &Rc<Self>, is_new: bool) -> Option<oneshot::Receiver<StatusCode>> {
         let opening = if is_new { self.form.opening } else { Duration::ZERO };
         let (answer, receiver) = oneshot::channel();
-        let job = Job { work: self.dice.time(self.form.service) + opening, answer };
+        let is_heavy = self.form.heavy > 0 && self.dice.below(self.form.heavy) == 0;
+        let times = if is_heavy { 100 } else { 1 };
+        let job = Job { work: self.dice.time(self.form.service) * times + opening, answer };
         if self.busy.get() < self.form.slots {
             self.busy.set(self.busy.get() + 1);
             self.timeline.begin(Rc::clone(self).work(job));

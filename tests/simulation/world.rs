@@ -69,7 +69,13 @@ pub(crate) fn run(case: &Case, seed: u64) -> Report {
         world.timeline.run_until(end + patience).await;
         world.timeline.end();
         let wasted = world.all.borrow().iter().map(|server| server.wasted()).sum();
-        Report::of((case, seed), world.book.close(), wasted)
+        let begun = || world.all.borrow().iter().map(|server| server.begun()).collect::<Vec<_>>();
+        let shares = [begun().into_iter().min(), begun().into_iter().max()];
+        Report::of(
+            (case, seed),
+            world.book.close(),
+            (wasted, shares.map(Option::unwrap_or_default)),
+        )
     })
 }
 

@@ -106,6 +106,8 @@ pub(super) struct Member {
     in_flight: u32,
     /// How much of its share it has yet, of a hundred, while it warms up.
     warmth: Option<u32>,
+    /// Requests go round it since it is later than the others, time after time.
+    late: bool,
     /// There while it is kept out.
     drained: Option<Drained>,
     /// Whether it may be picked by its own state.
@@ -209,10 +211,14 @@ pub(super) fn all(pool: &LivePool) -> Vec<Member> {
         let is_warming = one.warmth.since().is_some();
         is_warming.then(|| one.warmth.percent(rules.slow_start.as_ref(), now))
     };
-    set.all.iter().map(|one| member(one, &drains, warmth(one))).collect()
+    set.all.iter().map(|one| member(one, &drains, (warmth(one), now))).collect()
 }
 
-fn member(member: &members::Member, drains: &drains::ByAddress, warmth: Option<u32>) -> Member {
+fn member(
+    member: &members::Member,
+    drains: &drains::ByAddress,
+    (warmth, now): (Option<u32>, Instant),
+) -> Member {
     let endpoint = &member.endpoint;
     let (health, ejected_for) = (endpoint.health(), endpoint.ejected_for());
     let drained = Drained::of(member, drains);
@@ -242,6 +248,7 @@ fn member(member: &members::Member, drains: &drains::ByAddress, warmth: Option<u
         failures: endpoint.failures(),
         in_flight: endpoint.in_flight(),
         warmth,
+        late: endpoint.is_late_now(now),
         eligible: endpoint.is_eligible(),
         drained,
     }

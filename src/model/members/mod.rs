@@ -118,6 +118,13 @@ impl MemberSet {
         })
     }
 
+    /// How many requests go round since they were late time after time: none, where all are alike.
+    pub fn late(&self) -> usize {
+        let (endpoints, now) = (&self.eligible.endpoints, Instant::now());
+        let late = endpoints.iter().filter(|endpoint| endpoint.is_late_now(now)).count();
+        if late < endpoints.len() { late } else { 0 }
+    }
+
     /// The part of the traffic, of one, that goes past the first priority, also where all of that is
     /// drained.
     pub fn failed_over(&self) -> f64 {
@@ -400,9 +407,10 @@ impl Members {
         // Here, so that who joins while it is drained is never picked: a drain comes before the
         // refresh that follows it, and of two assemblies at once the one that saw less is repeated.
         let drains = self.drains.load();
-        for Member { endpoint, draining, .. } in &all {
+        for Member { endpoint, draining, priority, zone, .. } in &all {
             let is_drained = draining.is_some() || drains.contains_key(&endpoint.address);
             endpoint.set_drained(is_drained);
+            endpoint.set_peers(peers(*priority, zone.as_deref()));
         }
         let able = trials::able(&all);
         for Member { endpoint, warmth, .. } in &mut all {
@@ -490,6 +498,12 @@ fn complete(groups: &mut Vec<Group>, all: &[Member]) {
     let empty = |priority: &u16| Group { priority: *priority, ..Group::default() };
     groups.extend(others.difference(&known).map(empty));
     groups.sort_by_key(|group| group.priority);
+}
+
+/// The number of those that are as far away: of the same priority and zone (FNV-1a).
+fn peers(priority: u16, zone: Option<&str>) -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    zone.unwrap_or_default().bytes().fold(u32::from(priority), step)
 }
 
 /// All members of the priorities that `picked` are of.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::drains::Drained;
+use crate::model::lateness::Weight;
 use crate::model::rules::OwnZone;
 use crate::model::warmth::SlowStart;
 
@@ -624,4 +625,30 @@ fn of_changes_at_once_the_last_one_has_the_last_word() {
         members.load().all[1].endpoint.set_health(Health::Up, None);
         members.refresh();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_are_late_are_told_unless_all_are_and_those_farther_away_are_others() {
+    let members = Members::new(1, Health::Unchecked, 0.5);
+    let found = |host, priority, zone: Option<&str>| Found {
+        priority,
+        zone: zone.map(Into::into),
+        ..Found::new(([10, 0, 0, host], 80), "test")
+    };
+    members.replace(&[found(1, 0, None), found(2, 0, None)]);
+    let set = members.load();
+    let late = |endpoint: &Endpoint| {
+        let now = Instant::now();
+        (0..3).for_each(|_| endpoint.comes_late(Weight::Much, now, now));
+    };
+    late(&set.all[0].endpoint);
+    assert_eq!(set.late(), 1);
+    late(&set.all[1].endpoint);
+    assert_eq!(set.late(), 0, "all are alike");
+
+    let all = [found(1, 0, None), found(2, 0, None), found(3, 1, None), found(4, 0, Some("b"))];
+    members.replace(&all);
+    let peers: Vec<u32> = members.load().all.iter().map(|one| one.endpoint.peers()).collect();
+    assert_eq!(peers[0], peers[1]);
+    assert!(peers[0] != peers[2] && peers[0] != peers[3] && peers[2] != peers[3], "{peers:?}");
 }

@@ -10,7 +10,7 @@ use crate::model::members::Eligible;
 use crate::pool::hash::{hash, mixed, scaled};
 
 use super::homes::Homes;
-use super::least_request::LeastRequest;
+use super::least_request::pick_less_busy;
 use super::{Balancer, Kind, PickKey};
 
 pub(super) const KIND: Kind = Kind {
@@ -26,7 +26,7 @@ struct Maglev {
 
 impl Balancer for Maglev {
     fn pick<'a>(&self, eligible: &'a Eligible) -> Option<&'a Arc<Endpoint>> {
-        LeastRequest.pick(eligible)
+        pick_less_busy(eligible)
     }
 
     fn pick_for<'a>(&self, eligible: &'a Eligible, key: PickKey) -> Option<&'a Arc<Endpoint>> {

@@ -1,6 +1,7 @@
 //! Balancers: which of the eligible endpoints takes the next attempt.
 
 mod homes;
+mod laggards;
 mod least_request;
 mod maglev;
 mod peak_ewma;
@@ -65,6 +66,11 @@ pub trait Balancer: Send + Sync {
 
     /// Whether it asks how long endpoints take, so that their answers are timed.
     fn is_timed(&self) -> bool {
+        false
+    }
+
+    /// Whether it goes round endpoints that are late, so that answers are compared.
+    fn goes_round_late(&self) -> bool {
         false
     }
 }

@@ -12,7 +12,7 @@ use crate::model::members::{Cohort, Eligible};
 use crate::pool::hash::{hash, mixed};
 
 use super::homes::{Homes, Placed};
-use super::least_request::LeastRequest;
+use super::least_request::pick_less_busy;
 use super::{Balancer, Kind, PickKey};
 
 pub(super) const KIND: Kind = Kind {
@@ -28,7 +28,7 @@ struct RingHash {
 
 impl Balancer for RingHash {
     fn pick<'a>(&self, eligible: &'a Eligible) -> Option<&'a Arc<Endpoint>> {
-        LeastRequest.pick(eligible)
+        pick_less_busy(eligible)
     }
 
     fn pick_for<'a>(&self, eligible: &'a Eligible, key: PickKey) -> Option<&'a Arc<Endpoint>> {

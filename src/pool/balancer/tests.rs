@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::model::endpoint::{Endpoint, Health};
 use crate::model::ids::EndpointId;
 use crate::model::latency::Sample;
+use crate::model::lateness::Weight;
 use crate::model::members::{Eligible, Found, Members};
 
 use super::{Balancer, KINDS, Kind, PickKey, build, names};
@@ -406,4 +407,77 @@ fn threads_may_pick_at_once_while_endpoints_change(kind: &Kind) {
             }
         });
     });
+}
+
+/// Three of its answers were late, long enough ago or not.
+fn late(endpoint: &Endpoint) {
+    let now = Instant::now();
+    (0..3).for_each(|_| endpoint.comes_late(Weight::Much, now, now));
+}
+
+#[tokio::test(start_paused = true)]
+async fn least_request_goes_round_who_is_late_and_tries_it_by_one_request_now_and_then() {
+    let members = members(&[1; 10]);
+    let set = members.load();
+    let balancer = build("least-request").unwrap();
+    let slow = &set.eligible.endpoints[3];
+    late(slow);
+
+    let count = shares(balancer.as_ref(), &set.eligible)[3];
+    assert!(count < 60, "{count} of 10,000: so few that they warm it and nobody sees them");
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(11)).await;
+        let trial = (0..1_000).find(|_| pick(balancer.as_ref(), &set.eligible) == 3);
+        assert!(trial.is_some(), "it is tried");
+        let now = Instant::now();
+        slow.comes_late(Weight::Much, now, now);
+        assert!(shares(balancer.as_ref(), &set.eligible)[3] < 60, "by one request");
+    }
+
+    (0..4).for_each(|_| slow.comes_in_time());
+    let count = shares(balancer.as_ref(), &set.eligible)[3];
+    assert!((800..1_200).contains(&count), "{count}: it is back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_late_bears_its_part_where_the_others_have_far_more_to_do_or_are_late_too() {
+    let members = members(&[1, 1]);
+    let set = members.load();
+    let balancer = build("least-request").unwrap();
+    let [slow, other] = &*set.eligible.endpoints else { panic!("two endpoints") };
+    late(slow);
+    (0..8).for_each(|_| other.enter());
+    assert!(shares(balancer.as_ref(), &set.eligible)[0] < 100);
+    other.enter();
+    assert_eq!(shares(balancer.as_ref(), &set.eligible), [10_000, 0]);
+    slow.enter();
+    assert!(shares(balancer.as_ref(), &set.eligible)[0] < 100, "9 beside 1");
+
+    late(other);
+    assert_eq!(shares(balancer.as_ref(), &set.eligible), [10_000, 0], "all are alike");
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_of_ten_that_are_late_get_next_to_nothing() {
+    let members = members(&[1; 10]);
+    let set = members.load();
+    let balancer = build("least-request").unwrap();
+    set.eligible.endpoints[..3].iter().for_each(|endpoint| late(endpoint));
+
+    let shares = shares(balancer.as_ref(), &set.eligible);
+
+    let count: u32 = shares[..3].iter().sum();
+    assert!(count < 100, "{count} of 10,000");
+}
+
+#[test]
+fn requests_without_a_key_go_by_load_alone_where_nobody_compares_answers() {
+    let members = members(&[1, 1]);
+    let set = members.load();
+    late(&set.eligible.endpoints[0]);
+    for kind in KINDS {
+        let balancer = (kind.build)();
+        let few = shares(balancer.as_ref(), &set.eligible)[0] < 4_000;
+        assert_eq!(few, balancer.goes_round_late(), "{}", kind.name);
+    }
 }

@@ -7,7 +7,7 @@ use crate::telemetry::{checks, metrics, spreading, waiting};
 use super::NamedPool;
 
 /// How each member of these pools is, and how their traffic is spread.
-pub(super) fn samples(pools: &[NamedPool]) -> [Samples; 11] {
+pub(super) fn samples(pools: &[NamedPool]) -> [Samples; 12] {
     let mut up = Samples::of(&metrics::ENDPOINT_UP);
     let mut drained = Samples::of(&checks::ENDPOINT_DRAINED);
     let mut in_flight = Samples::of(&metrics::ENDPOINT_IN_FLIGHT);
@@ -16,6 +16,7 @@ pub(super) fn samples(pools: &[NamedPool]) -> [Samples; 11] {
     let mut failover = Samples::of(&spreading::POOL_FAILOVER);
     let mut spill = Samples::of(&spreading::POOL_ZONE_SPILL);
     let mut warming = Samples::of(&spreading::POOL_WARMING);
+    let mut late = Samples::of(&spreading::POOL_LATE);
     let mut draining = Samples::of(&spreading::POOL_DRAINING);
     let mut waiting = Samples::of(&waiting::WAITING);
     let mut waiting_bytes = Samples::of(&waiting::WAITING_BYTES);
@@ -43,6 +44,7 @@ pub(super) fn samples(pools: &[NamedPool]) -> [Samples; 11] {
             waiting_bytes.count(&[pool], filled.bytes);
         }
         warming.count(&[pool], set.warming() as u64);
+        late.count(&[pool], set.late() as u64);
         draining.count(&[pool], set.draining().1);
     }
     [
@@ -54,6 +56,7 @@ pub(super) fn samples(pools: &[NamedPool]) -> [Samples; 11] {
         failover,
         spill,
         warming,
+        late,
         draining,
         waiting,
         waiting_bytes,
