@@ -390,9 +390,10 @@ impl Endpoint {
         self.lateness.begins_trial(self.tick(now))
     }
 
-    /// Those with the same number are as far away, and are compared.
-    pub fn peers(&self) -> u32 {
-        self.peers.load(Ordering::Relaxed)
+    /// Those with the same number are as far away, and are compared; `None` = it is compared with nobody.
+    pub fn peers(&self) -> Option<u32> {
+        let peers = self.peers.load(Ordering::Relaxed);
+        (peers != NO_PEERS).then_some(peers)
     }
 
     /// Sets with whom it is compared.
@@ -405,6 +406,8 @@ impl Endpoint {
     }
 }
 
+/// The number of peers of an endpoint that is compared with nobody.
+pub(super) const NO_PEERS: u32 = u32::MAX;
 /// 1 min: while it has traffic it is tried each 10 s.
 const LATELY: Duration = Duration::from_secs(60);
 /// The highest bits beside the failures in a row, which never get as many: it is on trial; answers broke off.

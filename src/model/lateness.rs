@@ -64,8 +64,8 @@ impl Lateness {
         let _unchanged = self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, forgiven);
     }
 
-    /// Whether the request that asks is the one that tries it: it is late, and was left alone for its time. For a second
-    /// from then on no other one does.
+    /// Whether the request that asks is the one that tries it: it is late, and was left alone for its time. While that has no
+    /// answer, the next one does once as much time has passed again, or ten seconds have.
     pub(super) fn begins_trial(&self, now: u32) -> bool {
         let tried = |word| State::of(word).tried(now).map(State::word);
         self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, tried).is_ok()
@@ -117,8 +117,14 @@ impl State {
     }
 
     fn tried(self, now: u32) -> Option<Self> {
-        let is_due = self.is_late() && now.saturating_sub(self.since) >= self.wait;
-        is_due.then(|| Self { wait: ticks(TRIAL), since: now, ..self })
+        let waited = now.saturating_sub(self.since);
+        let is_due = self.is_late() && waited >= self.wait;
+        // Since when it is late stays as it was, so that the answer of one that tries it counts however long it takes.
+        let wait = waited + waited.clamp(1, ticks(CONFIRMED));
+        is_due.then_some(match wait <= MOST_WAIT {
+            true => Self { wait, ..self },
+            false => Self { wait: ticks(CONFIRMED), since: now, ..self },
+        })
     }
 }
 
@@ -140,8 +146,8 @@ const LEAST: u32 = ONE / 64;
 const SUSPECTED: Duration = Duration::from_secs(2);
 /// 10 s, after a request that has shown it: less than one in a thousand of a pool that has a hundred a second.
 const CONFIRMED: Duration = Duration::from_secs(10);
-/// 1 s for the answer of the one that tries it.
-const TRIAL: Duration = Duration::from_secs(1);
+/// 35 min, as 15 bits can say.
+const MOST_WAIT: u32 = (1 << (32 - BITS)) - 1;
 
 #[cfg(test)]
 mod tests {
@@ -205,12 +211,48 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_brings_no_answer_is_made_again_after_a_second() {
+    fn a_trial_that_brings_no_answer_is_made_again_after_as_long_and_ten_seconds_at_most() {
         let lateness = Lateness::default();
-        late(&lateness, Weight::Much, 3, 100);
-        assert!(lateness.begins_trial(1_000));
-        assert!(!lateness.begins_trial(1_000 + ticks(TRIAL) - 1));
-        assert!(lateness.begins_trial(1_000 + ticks(TRIAL)));
+        late(&lateness, Weight::Much, 3, 99);
+        let trials: Vec<u32> = (0..3_000).filter(|at| lateness.begins_trial(100 + at)).collect();
+
+        let (first, most) = (ticks(SUSPECTED), ticks(CONFIRMED));
+        let expected = [first, 2 * first, 4 * first, 8 * first, 8 * first + most];
+        assert_eq!(trials[..5], expected);
+        assert!(trials[4..].windows(2).all(|pair| pair[1] - pair[0] == most), "{trials:?}");
+    }
+
+    #[test]
+    fn an_endpoint_that_takes_longer_than_the_first_wait_is_tried_each_ten_seconds_all_the_same() {
+        let lateness = Lateness::default();
+        late(&lateness, Weight::Much, 3, 99);
+        let (takes, mut under_way, mut trials) = (ticks(Duration::from_secs(5)), Vec::new(), 0);
+        let minute = ticks(Duration::from_secs(60));
+        for now in 100..100 + 10 * minute {
+            if lateness.begins_trial(now) {
+                trials += 1;
+                under_way.push(now);
+            }
+            under_way.retain(|began| {
+                let has_come = *began + takes == now;
+                if has_come {
+                    lateness.comes_late(Weight::Much, *began, now);
+                }
+                !has_come
+            });
+        }
+        assert!((35..=65).contains(&trials), "{trials} in ten minutes");
+    }
+
+    #[test]
+    fn one_that_nobody_has_asked_for_an_hour_is_tried_at_once() {
+        let lateness = Lateness::default();
+        late(&lateness, Weight::Much, 3, 99);
+        let hour = ticks(Duration::from_secs(3600));
+
+        assert!(lateness.begins_trial(hour));
+        assert!(!lateness.begins_trial(hour + ticks(CONFIRMED) - 1));
+        assert!(lateness.begins_trial(hour + ticks(CONFIRMED)));
     }
 
     proptest! {

@@ -105,6 +105,8 @@ impl Pool {
         let breakers = spec.breaker.is_some().then(Arc::default);
         let attended = spec.eject.latency.is_some();
         let shards = spec.spread.shard.map(|size| Box::new(Shards::new(size)));
+        // Where clients or tenants have endpoints of their own, who is slow there may be they.
+        let is_free = shards.is_none() && !steering.as_ref().is_some_and(|own| own.is_sticky());
         Ok(Self {
             label,
             spec,
@@ -119,7 +121,7 @@ impl Pool {
             copies: Arc::default(),
             breakers,
             attended,
-            goes_round_late: balancer.goes_round_late(),
+            goes_round_late: is_free && balancer.goes_round_late(),
             balancer,
             has_timed_balancer,
             is_timed: has_timed_balancer || adaptive.is_some(),

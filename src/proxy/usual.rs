@@ -141,13 +141,14 @@ impl Effort<'_> {
         if upload.awaits_client() {
             return; // it says how long the client takes
         }
+        let endpoint = picked.endpoint();
+        let Some(peers) = endpoint.peers() else { return };
         let now = self.worker.clock.recent(); // read at the attempt's end, or above
         let began = upload.ended_at().map_or(started, |sent| started.max(sent));
-        let endpoint = picked.endpoint();
         let route = self.route.map_or("", |route| &route.name);
         let kind = sightings::kind(self.tenant.slot(), route);
         let attempt = (kind, now.saturating_duration_since(began), ended);
-        match self.worker.usual.judge(self.pool, endpoint.peers(), attempt) {
+        match self.worker.usual.judge(self.pool, peers, attempt) {
             None => {}
             Some(Judgement::InTime) => endpoint.comes_in_time(),
             Some(Judgement::Late(weight)) => endpoint.comes_late(weight, began, now),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::model::address::Address;
 use crate::model::drains::Drains;
-use crate::model::endpoint::{Endpoint, Health};
+use crate::model::endpoint::{Endpoint, Health, NO_PEERS};
 use crate::model::ids::EndpointId;
 use crate::model::room::Room;
 use crate::model::rules::Rules;
@@ -407,14 +407,16 @@ impl Members {
         // Here, so that who joins while it is drained is never picked: a drain comes before the
         // refresh that follows it, and of two assemblies at once the one that saw less is repeated.
         let drains = self.drains.load();
-        for Member { endpoint, draining, priority, zone, .. } in &all {
+        for Member { endpoint, draining, .. } in &all {
             let is_drained = draining.is_some() || drains.contains_key(&endpoint.address);
             endpoint.set_drained(is_drained);
-            endpoint.set_peers(peers(*priority, zone.as_deref()));
         }
         let able = trials::able(&all);
-        for Member { endpoint, warmth, .. } in &mut all {
+        for Member { endpoint, warmth, priority, zone, .. } in &mut all {
             *warmth = warmth.next((endpoint, able(endpoint)), slow_start, now);
+            // While it comes to its share it is slow since it is cold, and is to become warm.
+            let is_cold = warmth.since().is_some();
+            endpoint.set_peers(if is_cold { NO_PEERS } else { peers(*priority, zone.as_deref()) });
         }
         let roll = Roll::of(&all);
         let roll = if roll == *before.roll { Arc::clone(&before.roll) } else { Arc::new(roll) };
@@ -503,7 +505,8 @@ fn complete(groups: &mut Vec<Group>, all: &[Member]) {
 /// The number of those that are as far away: of the same priority and zone (FNV-1a).
 fn peers(priority: u16, zone: Option<&str>) -> u32 {
     let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    zone.unwrap_or_default().bytes().fold(u32::from(priority), step)
+    let number = zone.unwrap_or_default().bytes().fold(u32::from(priority), step);
+    number.min(NO_PEERS - 1)
 }
 
 /// All members of the priorities that `picked` are of.

@@ -180,12 +180,18 @@ async fn who_joins_a_pool_in_use_comes_to_its_share_little_by_little() {
     members.replace(&numbered(0..3));
     assert_eq!(weights(&members), [10, 10, 1]);
     assert!(members.load().eligible.cumulative.is_some());
+    let compared = || {
+        let set = members.load();
+        set.all.iter().map(|member| member.endpoint.peers().is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(compared(), [true, true, false], "who is cold is not late");
     pass(&members, 15).await;
     assert_eq!(weights(&members), [2, 2, 1]);
     assert_eq!(members.load().warming(), 1);
     pass(&members, 16).await;
 
     assert_eq!(weights(&members), [1, 1, 1]);
+    assert_eq!(compared(), [true; 3]);
     assert!(members.load().eligible.cumulative.is_none());
     let version = members.load().eligible.version;
     pass(&members, 60).await;
@@ -648,7 +654,8 @@ async fn those_that_are_late_are_told_unless_all_are_and_those_farther_away_are_
 
     let all = [found(1, 0, None), found(2, 0, None), found(3, 1, None), found(4, 0, Some("b"))];
     members.replace(&all);
-    let peers: Vec<u32> = members.load().all.iter().map(|one| one.endpoint.peers()).collect();
+    let peers: Vec<_> = members.load().all.iter().map(|one| one.endpoint.peers()).collect();
     assert_eq!(peers[0], peers[1]);
     assert!(peers[0] != peers[2] && peers[0] != peers[3] && peers[2] != peers[3], "{peers:?}");
+    assert!(peers.iter().all(Option::is_some));
 }
