@@ -8,7 +8,7 @@ use crate::config::spec::RoutesSpec;
 use crate::telemetry::audit_log::{AuditLog, Event, Line, Turn};
 
 use super::generation::Fault;
-use super::history::{By, Cause, Diff, Generation, History};
+use super::history::{By, Cause, Diff, Generation, History, Was};
 use super::reload::Reloader;
 
 /// What was noted last.
@@ -58,6 +58,7 @@ impl Reloader {
             by: by.unwrap_or_else(|| By::of(Cause::Files)),
             diff: diff.unwrap_or_default(),
             before: BTreeMap::new(),
+            marks: BTreeMap::new(),
             is_emptied: false,
         };
         self.stored.remember(self.noted.history.changes_with(&noted)).await;
@@ -69,15 +70,18 @@ impl Reloader {
         &self,
         by: &By,
         now: &RoutesSpec,
-        before: BTreeMap<String, Option<Arc<str>>>,
+        were: BTreeMap<String, Was>,
     ) -> Generation {
+        let marked = were.iter().filter(|(_, was)| !was.marks.is_empty());
+        let marks = marked.map(|(id, was)| (id.clone(), was.marks.clone())).collect();
         let diff = self.noted.spec.as_ref().map(|before| Diff::of(before, now));
         Generation {
             generation: self.live.load().generation + 1,
             at: SystemTime::now(),
             by: by.clone(),
             diff: diff.unwrap_or_default(),
-            before,
+            before: were.into_iter().map(|(id, was)| (id, was.json)).collect(),
+            marks,
             is_emptied: false,
         }
     }

@@ -10,6 +10,14 @@ pub static STORED_TENANTS: Family = Family {
     labels: &["state"],
 };
 
+/// `tenantry_tenants_above_plan`
+pub static ABOVE_PLAN: Family = Family {
+    name: "tenantry_tenants_above_plan",
+    help: "Tenants that the API keeps with numbers of their own that their plans do not go as far as",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
 /// `tenantry_store_damaged`
 pub static STORE_DAMAGED: Family = Family {
     name: "tenantry_store_damaged",

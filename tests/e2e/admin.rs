@@ -238,6 +238,47 @@ fn the_history_of_a_running_gateway_is_listed_and_gone_back_in_by_commands() {
     assert_eq!((&of(third)["before"], &of(third)["after"]), (&routed, &plain));
 }
 
+/// What the admin API answers to who shows this token.
+fn as_who(gateway: &Gateway, token: &str, line: &str, body: &Value) -> (u16, Value) {
+    let (method, path) = line.split_once(' ').expect("a method and a path");
+    let (token, body) = (format!("Authorization: Bearer {token}"), body.to_string());
+    let json = "Content-Type: application/json";
+    let url = gateway.admin_url() + path;
+    let fields = ["--request", method, "--header", &token, "--header", json];
+    let answer = match method {
+        "GET" => curl(&[&fields[..], &[url.as_str()]].concat()),
+        _ => curl(&[&fields[..], &["--data", body.as_str(), url.as_str()]].concat()),
+    };
+    (answer.status, answer.json())
+}
+
+#[test]
+fn a_kill_forgets_nothing_of_who_has_written_which_number() {
+    let plans = "[plans.free]\npool = \"shop\"\nlimits.requests = \"5/s\"\n[plans.pro]\n\
+                 pool = \"shop\"\nlimits.requests = \"50/s\"\ntenant-keys = [\"limits.requests\"]\n";
+    let mut gateway = Gateway::prepare("", &format!("{ROUTES}{plans}"));
+    let own = "3333333333333333";
+    let tokens = format!("alice admin {TOKEN}\nglobex tenant:globex {own}\n");
+    fs::write(gateway.path("tokens"), tokens).expect("write the tokens");
+    gateway.configure_admin("token-file = \"tokens\"");
+    gateway.launch();
+    gateway.wait_ready();
+    send_globex(&gateway, &json!({"plan": "pro"}));
+    let patch = "PATCH /api/v1/tenants/globex";
+    let limits = json!({"limits": {"requests": "40/s"}});
+    assert_eq!(as_who(&gateway, own, patch, &limits).0, 200);
+
+    gateway.signal("KILL");
+    gateway.wait();
+    gateway.launch();
+    gateway.wait_ready();
+
+    let shown = as_who(&gateway, TOKEN, "GET /api/v1/tenants/globex", &json!({})).1;
+    assert_eq!(shown["kept"]["set_by_tenant"], json!(["limits.requests"]), "{shown}");
+    let (status, told) = as_who(&gateway, TOKEN, patch, &json!({"plan": "free"}));
+    assert_eq!((status, &told["type"]), (409, &json!("urn:tenantry:admin:above-plan")), "{told}");
+}
+
 #[test]
 fn an_edit_beside_a_running_gateway_is_compared_with_what_its_api_keeps() {
     let gateway = with_tokens(&format!("alice admin {TOKEN}\n"));

@@ -318,6 +318,158 @@ async fn what_a_customer_may_change_is_what_its_plan_says() {
     assert_eq!(shop(cors).await.status, 200);
 }
 
+/// As [`of_two_plans`], where `rival` has set `40/s` itself.
+async fn with_a_number_of_its_own(origin: &Origin) -> Gateway {
+    let gateway = of_two_plans(origin).await;
+    let line = "PATCH /api/v1/tenants/rival";
+    let own = json!({"limits": {"requests": "40/s"}});
+    let done = send_as(&gateway, RIVAL_TOKEN, line, &own).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    gateway
+}
+
+/// Writes `text` in the routes for `old`, and has them loaded.
+async fn rewrite(gateway: &Gateway, old: &str, text: &str) {
+    let routes = fs::read_to_string(gateway.path("routes.toml")).expect("read the routes");
+    assert!(routes.contains(old), "{routes}");
+    fs::write(gateway.path("routes.toml"), routes.replace(old, text)).expect("write the routes");
+    let done = send_as(gateway, ADMIN_TOKEN, "POST /api/v1/reload", &json!({})).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+}
+
+const OF_FREE: &str = "[plans.free]\npool = \"app\"\n";
+
+#[tokio::test]
+async fn a_tenant_is_not_moved_to_a_plan_below_its_own_numbers_unless_these_are_told_of() {
+    let origin = Origin::saying("a").await;
+    let gateway = with_a_number_of_its_own(&origin).await;
+    rewrite(&gateway, OF_FREE, &format!("{OF_FREE}limits.requests = \"5/s\"\n")).await;
+    let operator = async |line: &str, body: Value| {
+        send_as(&gateway, ADMIN_TOKEN, &format!("{line}rival"), &body).await
+    };
+    let shown = async || {
+        let shown = operator("GET /api/v1/tenants/", json!({})).await.json();
+        (shown["kept"]["definition"].clone(), shown["kept"]["set_by_tenant"].clone())
+    };
+    let (patch, put) = ("PATCH /api/v1/tenants/", "PUT /api/v1/tenants/");
+    let whole = json!({"plan": "free", "limits": {"requests": "40/s"}});
+
+    for (line, body) in [(patch, json!({"plan": "free"})), (put, whole.clone())] {
+        let refused = operator(line, body).await;
+        let told = refused.json();
+        assert_eq!(refused.status, 409, "{told}");
+        assert_eq!(told["type"], "urn:tenantry:admin:above-plan");
+        let number = |key: &str, value: &str, bound: &str| json!({"key": key, "value": value, "bound": bound});
+        let expected =
+            json!([number("limits.requests", "40/s", "5/s"), number("limits.burst", "40", "5")]);
+        assert_eq!((&told["plan"], &told["numbers"]), (&json!("free"), &expected));
+        let detail = told["detail"].as_str().expect("a detail");
+        assert!(detail.contains("limits.requests = 40/s") && detail.contains("null"), "{detail}");
+    }
+    let line = "PATCH /api/v1/tenants/rival?dry_run=1";
+    let dry = send_as(&gateway, ADMIN_TOKEN, line, &json!({"plan": "free"})).await;
+    assert_eq!(dry.status, 409, "{}", dry.text());
+    assert_eq!(
+        shown().await,
+        (json!({"plan": "pro", "limits": {"requests": "40/s"}}), json!(["limits.requests"]))
+    );
+
+    // It is said what is meant: the plan's, or the same number.
+    let line = "PATCH /api/v1/tenants/rival?dry_run=1";
+    let without = json!({"plan": "free", "limits": {"requests": null}});
+    assert_eq!(send_as(&gateway, ADMIN_TOKEN, line, &without).await.status, 200);
+    assert_eq!(operator(patch, whole.clone()).await.status, 200);
+    assert_eq!(shown().await, (whole, json!([])));
+}
+
+#[tokio::test]
+async fn a_number_that_an_operator_has_written_survives_a_lower_plan() {
+    let origin = Origin::saying("a").await;
+    let gateway = with_a_number_of_its_own(&origin).await;
+    rewrite(&gateway, OF_FREE, &format!("{OF_FREE}limits.requests = \"5/s\"\n")).await;
+    let line = "PATCH /api/v1/tenants/rival";
+    let limits = |requests: &str| json!({"limits": {"requests": requests}});
+
+    // Be it the same: it is the operator's from now on. Nothing else of the tenant is other.
+    let taken = send_as(&gateway, ADMIN_TOKEN, line, &limits("40/s")).await.json();
+    assert_eq!((&taken["changed"], &taken["diff"]), (&json!(true), &json!([])));
+    let moved = send_as(&gateway, ADMIN_TOKEN, line, &json!({"plan": "free"})).await;
+    assert_eq!(moved.status, 200, "{}", moved.text());
+    assert_eq!(moved.json()["definition"]["limits"]["requests"], "40/s");
+    let config = send_as(&gateway, ADMIN_TOKEN, "GET /api/v1/config", &json!({})).await.json();
+    assert_eq!(config["kept"]["warning_count"], 0);
+
+    // What was granted beyond the plan and is lowered by the tenant is granted still.
+    send_as(&gateway, ADMIN_TOKEN, line, &json!({"plan": "pro", "limits": {"requests": "90/s"}}))
+        .await;
+    assert_eq!(send_as(&gateway, RIVAL_TOKEN, line, &limits("80/s")).await.status, 200);
+    assert_eq!(send_as(&gateway, ADMIN_TOKEN, line, &json!({"plan": "free"})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_plan_that_is_lowered_in_a_file_is_taken_and_numbers_above_it_are_told() {
+    let origin = Origin::saying("a").await;
+    let gateway = with_a_number_of_its_own(&origin).await;
+    let kept = async |gateway: &Gateway| {
+        let line = "GET /api/v1/config";
+        send_as(gateway, ADMIN_TOKEN, line, &json!({})).await.json()["kept"].clone()
+    };
+    assert_eq!(kept(&gateway).await["warnings"], json!([]));
+
+    rewrite(&gateway, "\"50/s\"", "\"20/s\"").await;
+
+    let told = kept(&gateway).await;
+    assert_eq!(told["warning_count"], 2, "{told}");
+    let first = &told["warnings"][0];
+    assert_eq!(first["file"], "api:tenants/rival");
+    assert_eq!(first["key"], "tenants.rival.limits.requests");
+    let what = first["what"].as_str().expect("what it is");
+    for word in ["\"rival\"", "40/s", "\"pro\"", "20/s"] {
+        assert!(what.contains(word), "{word} is not in {what}");
+    }
+    let series = "tenantry_tenants_above_plan";
+    let metrics = async |gateway: &Gateway| {
+        send_as(gateway, ADMIN_TOKEN, "GET /metrics", &json!({})).await.text()
+    };
+    assert!(metrics(&gateway).await.contains(&format!("{series} 1\n")));
+
+    // Who wrote what is known to the next start, too.
+    let folder = gateway.stop_and_keep().await;
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\ntoken-file = \"admin.tokens\"\n";
+    let gateway = Gateway::start_in(folder, 1, admin).await.expect("it starts again");
+    assert_eq!(kept(&gateway).await["warning_count"], 2);
+    let line = "PATCH /api/v1/tenants/rival";
+    let own = json!({"limits": {"requests": null}});
+    assert_eq!(send_as(&gateway, ADMIN_TOKEN, line, &own).await.status, 200);
+    assert_eq!(kept(&gateway).await["warnings"], json!([]));
+    assert!(metrics(&gateway).await.contains(&format!("{series} 0\n")));
+}
+
+#[tokio::test]
+async fn a_roll_back_brings_back_who_had_written_what() {
+    let origin = Origin::saying("a").await;
+    let gateway = with_a_number_of_its_own(&origin).await;
+    let as_admin = async |line: &str, body: Value| {
+        let done = send_as(&gateway, ADMIN_TOKEN, line, &body).await;
+        assert_eq!(done.status, 200, "{}", done.text());
+        done.json()
+    };
+    let own = "GET /api/v1/tenants/rival";
+    let marks = async || as_admin(own, json!({})).await["kept"]["set_by_tenant"].clone();
+    let marked = as_admin("GET /api/v1/config", json!({})).await["generation"].clone();
+    as_admin("PATCH /api/v1/tenants/rival", json!({"limits": {"requests": "45/s"}})).await;
+    assert_eq!(marks().await, json!([]));
+    as_admin("DELETE /api/v1/tenants/rival", json!({})).await;
+    let line = "PUT /api/v1/tenants/rival";
+    let made = send_as(&gateway, ADMIN_TOKEN, line, &json!({"plan": "pro"})).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(marks().await, json!([]), "a new one has none");
+
+    as_admin(&format!("POST /api/v1/rollback/{marked}"), json!({})).await;
+
+    assert_eq!(marks().await, json!(["limits.requests"]));
+}
+
 #[tokio::test]
 async fn the_history_tells_who_and_goes_back() {
     let origin = Origin::saying("a").await;

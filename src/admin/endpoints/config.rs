@@ -12,7 +12,7 @@ use crate::admin::reply::{self, FaultBody};
 use crate::auth::issuer::KeysStatus;
 use crate::control::generation::LiveIssuer;
 use crate::control::quarantine::{Held, SHOWN_FILES};
-use crate::control::stored::Kept;
+use crate::control::stored::{Kept, faults_above};
 
 use super::Endpoint;
 use super::bearers::TenantCertificates;
@@ -119,6 +119,10 @@ struct Keeping {
     unfit: Vec<String>,
     /// Why nothing can be kept, or what was lost.
     trouble: Option<String>,
+    /// Numbers that tenants have set themselves and that are above their plans; the first hundred.
+    warnings: Vec<FaultBody>,
+    /// How many such numbers there are.
+    warning_count: usize,
 }
 
 impl From<&Kept> for Keeping {
@@ -127,11 +131,14 @@ impl From<&Kept> for Keeping {
             let such = kept.apart.iter().filter(move |(_, why)| why.name() == name);
             such.map(|(id, _)| id.clone()).take(SHOWN).collect()
         };
+        let warnings: Vec<_> = faults_above(&kept.above).take(SHOWN).collect();
         Self {
             tenants: kept.tenants.len(),
             shadowed: apart("shadowed"),
             unfit: apart("unfit"),
             trouble: kept.trouble.clone(),
+            warnings: warnings.iter().map(FaultBody::from).collect(),
+            warning_count: kept.above.values().map(|above| above.numbers.len()).sum(),
         }
     }
 }

@@ -158,7 +158,7 @@ async fn one(
         before: before.and_then(table),
         after: match then.as_ref().map(|then| then.get(id)) {
             None => None,
-            Some(Some(later)) => later.as_deref().and_then(table),
+            Some(Some(was)) => was.json.as_deref().and_then(table),
             Some(None) => kept.tenants.get(id).map(|entry| entry.definition.shown(&kept.secrets)),
         },
     };

@@ -12,7 +12,7 @@ use http::header::{ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use crate::admin::State;
@@ -24,7 +24,7 @@ use crate::admin::roles::Caller;
 use crate::config::secrets::Secrets;
 use crate::control::generation::Fault;
 use crate::control::stored::{
-    Apart, Changed, Condition, Kept, Refusal, StoreError, Table, What, Wish, by_keys,
+    Apart, Changed, Condition, Excess, Kept, Refusal, StoreError, Table, What, Wish, by_keys,
 };
 use crate::model::ids::TenantId;
 use crate::telemetry::audit_log::Keys;
@@ -55,7 +55,7 @@ fn of_one(operation: Operation, schemas: &mut Schemas) -> Operation {
         .on_absence()
         .answers::<TenantChange>(schemas, StatusCode::OK, "It is served like that, or would be")
         .refuses(StatusCode::BAD_REQUEST, "A parameter or the body cannot be read")
-        .refuses(StatusCode::CONFLICT, "A file defines it, or there is no folder to keep it in")
+        .refuses(StatusCode::CONFLICT, "A file defines it, there is no folder to keep it in, or numbers of its own are above its plan")
         .refuses(StatusCode::PRECONDITION_FAILED, "It is not what the condition names")
         .refuses(StatusCode::INTERNAL_SERVER_ERROR, "It was right and cannot be served: a bug")
         .refuses(StatusCode::SERVICE_UNAVAILABLE, "It cannot be kept now, or the gateway is ending")
@@ -95,6 +95,8 @@ pub(super) struct KeptTenant {
     problems: Vec<FaultBody>,
     /// Its table.
     definition: Table,
+    /// Keys of it that the tenant's own token has written last; a list, as `routes`, is one.
+    set_by_tenant: Vec<String>,
 }
 
 impl KeptTenant {
@@ -115,6 +117,7 @@ impl KeptTenant {
             state: apart.map_or("served", Apart::name),
             problems: faults.iter().map(FaultBody::from).collect(),
             definition: entry.definition.shown(&kept.secrets),
+            set_by_tenant: entry.marks.keys().map(ToOwned::to_owned).collect(),
         })
     }
 
@@ -255,7 +258,7 @@ fn done(id: String, dry_run: bool, changed: Changed, secrets: &Secrets) -> Respo
         id,
         generation: changed.generation,
         dry_run,
-        changed: changed.was_kept != changed.definition.is_some() || !changed.values.is_empty(),
+        changed: changed.is_other,
         etag: tag.clone(),
         definition: changed.definition.map(|definition| definition.shown(secrets)),
         diff: changed
@@ -335,9 +338,20 @@ pub(super) fn refused(id: Option<&str>, refusal: &Refusal) -> Response {
             ", which this token may not; tenant-keys of the tenant, of its plan or of [admin] says what it may, of what the \
              tenant has and no further than its plan goes",
         ),
+        Refusal::AbovePlan { .. } => (
+            StatusCode::CONFLICT,
+            "above-plan",
+            "; say in the same PATCH what is to become of each of these keys: null for the plan's number, or the number that \
+             the tenant is to have, be it the same (a PUT leaves it out, or has another one)",
+        ),
         Refusal::Wrong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "tenant-refused", ""),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "failed", ", which is a bug; nothing is changed"),
     };
+    reply::problem_with(status, kind, format!("{refusal}{hint}"), members(id, refusal))
+}
+
+/// What the answer to a refusal has besides.
+fn members(id: Option<&str>, refusal: &Refusal) -> Map<String, Value> {
     let mut members = Map::new();
     members.extend(id.map(|id| ("tenant".to_owned(), id.into())));
     if let Refusal::Wrong(faults) | Refusal::Failed(faults) = refusal {
@@ -349,7 +363,12 @@ pub(super) fn refused(id: Option<&str>, refusal: &Refusal) -> Response {
     if let Refusal::Beyond(keys) = refusal {
         members.insert("keys".to_owned(), json!(keys));
     }
-    reply::problem_with(status, kind, format!("{refusal}{hint}"), members)
+    if let Refusal::AbovePlan { plan, numbers } = refusal {
+        let told = |one: &Excess| json!({"key": one.key, "value": one.value, "bound": one.bound});
+        members.insert("plan".to_owned(), json!(plan));
+        members.insert("numbers".to_owned(), numbers.iter().map(told).collect());
+    }
+    members
 }
 
 /// What a tenant's own token is told: what is wrong with what it has sent, and nothing of the gateway's

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::snapshot::Snapshot;
 
+use super::stored::{Entry, Marks};
+
 pub use diff::{Diff, Names, Others};
 
 /// Who has brought something about.
@@ -73,6 +75,9 @@ pub struct Generation {
     pub diff: Diff,
     /// The tenants of the API that it has changed, as they were before; `None` = there was none.
     pub(in crate::control) before: BTreeMap<String, Option<Arc<str>>>,
+    /// The keys of these that their own tokens had written last, where there were some.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::control) marks: BTreeMap<String, Marks>,
     /// Whether what they were is not kept any more: there is no way back beyond it.
     #[serde(default)]
     pub(in crate::control) is_emptied: bool,
@@ -92,7 +97,8 @@ impl Generation {
     /// What it takes to keep the tables.
     fn bytes(&self) -> usize {
         let bytes = |table: &Option<Arc<str>>| table.as_ref().map_or(0, |table| table.len());
-        self.before.iter().map(|(id, table)| id.len() + bytes(table)).sum()
+        let tables: usize = self.before.iter().map(|(id, table)| id.len() + bytes(table)).sum();
+        tables + self.marks.values().flat_map(Marks::keys).map(str::len).sum::<usize>()
     }
 
     fn is_of_tenant(&self) -> bool {
@@ -102,6 +108,23 @@ impl Generation {
     /// Those, with what they were before.
     pub fn turns(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.before.iter().map(|(id, json)| (id.as_str(), json.as_deref()))
+    }
+}
+
+/// What a tenant of the API was.
+#[derive(Clone, Debug, Default)]
+pub struct Was {
+    /// Its table; `None` = there was none.
+    pub json: Option<Arc<str>>,
+    /// Its keys that its own token had written last.
+    pub marks: Marks,
+}
+
+impl Was {
+    /// What is kept now.
+    pub(super) fn of(entry: Option<&Entry>) -> Self {
+        let Some(entry) = entry else { return Self::default() };
+        Self { json: Some(entry.definition.text().into()), marks: entry.marks.clone() }
     }
 }
 
@@ -126,6 +149,7 @@ impl History {
             by: By::of(Cause::Start),
             diff: Diff::default(),
             before: BTreeMap::new(),
+            marks: BTreeMap::new(),
             is_emptied: false,
         }])
     }
@@ -200,7 +224,7 @@ impl History {
 
     /// What tenants of the API were in a generation, of those that have changed since; `None` where that
     /// is not known any more.
-    pub fn since(&self, generation: u64) -> Option<BTreeMap<String, Option<Arc<str>>>> {
+    pub fn since(&self, generation: u64) -> Option<BTreeMap<String, Was>> {
         let all = self.0.load();
         all.iter().find(|one| one.generation == generation)?;
         if all.iter().any(|one| one.generation > generation && one.is_emptied) {
@@ -209,7 +233,9 @@ impl History {
         let mut then = BTreeMap::new();
         for later in all.iter().filter(|one| one.generation > generation) {
             for (id, before) in &later.before {
-                then.entry(id.clone()).or_insert_with(|| before.clone());
+                let marks = || later.marks.get(id).cloned().unwrap_or_default();
+                let was = || Was { json: before.clone(), marks: marks() };
+                then.entry(id.clone()).or_insert_with(was);
             }
         }
         Some(then)
@@ -254,6 +280,7 @@ fn bound(all: &mut VecDeque<Arc<Generation>>) {
             let one = Arc::make_mut(one);
             one.is_emptied = true;
             one.before.values_mut().for_each(|table| *table = None);
+            one.marks.clear();
             bytes += one.bytes();
         }
     }
@@ -269,7 +296,13 @@ fn fold(all: &mut VecDeque<Arc<Generation>>, at: usize) {
     }
     let next = Arc::make_mut(next);
     next.is_emptied |= gone.is_emptied;
-    next.before.extend(gone.before.iter().map(|(id, table)| (id.clone(), table.clone())));
+    for (id, table) in &gone.before {
+        next.before.insert(id.clone(), table.clone());
+        match gone.marks.get(id) {
+            Some(marks) => drop(next.marks.insert(id.clone(), marks.clone())),
+            None => drop(next.marks.remove(id)),
+        }
+    }
 }
 
 /// 100: some weeks of edits. As many more are kept of tenants' own.
@@ -292,6 +325,7 @@ mod tests {
             by: By::of(Cause::Files),
             diff: Diff::default(),
             before: before.iter().map(|(id, json)| (id.to_string(), json.map(Arc::from))).collect(),
+            marks: BTreeMap::new(),
             is_emptied: false,
         }
     }
@@ -315,8 +349,8 @@ mod tests {
         assert!(bytes(&history) < 2 << 20, "{}", bytes(&history));
 
         let then = history.since(1).unwrap();
-        assert_eq!(then["a"].as_deref(), Some("old"));
-        let own = then["own"].as_deref().unwrap();
+        assert_eq!(then["a"].json.as_deref(), Some("old"));
+        let own = then["own"].json.as_deref().unwrap();
         assert!(own.starts_with("3x"), "what it was before all of them: {}", &own[..4]);
     }
 
@@ -341,7 +375,7 @@ mod tests {
 
         for at in 1..100 {
             let then = history.since(at).expect("the way back");
-            let found = then["acme"].as_deref().unwrap_or_default();
+            let found = then["acme"].json.as_deref().unwrap_or_default();
             assert!(found == table(at + 1), "back to {at}: {found:.4}");
         }
     }
@@ -392,6 +426,34 @@ mod tests {
     }
 
     #[test]
+    fn marks_go_with_what_a_tenant_was_also_where_generations_are_joined() {
+        let marked = |number, keys: &[&str]| {
+            let marks = match keys.is_empty() {
+                true => BTreeMap::new(),
+                false => BTreeMap::from([("a".to_owned(), Marks::of(keys.iter().copied()))]),
+            };
+            Generation { marks, ..by_tenant(number, &[("a", Some("x"))]) }
+        };
+        let then = |history: &History| history.since(1).unwrap()["a"].marks.clone();
+        let first = || History::of([generation(1, &[]), marked(2, &["cors.origins"])]);
+
+        let history = first();
+        (3..600).for_each(|number| history.add(marked(number, &["limits.requests"])));
+        assert!(history.find(2).is_none(), "it was joined with a later one");
+        assert_eq!(then(&history), Marks::of(["cors.origins"]));
+        let history = History::of([generation(1, &[]), marked(2, &[])]);
+        (3..600).for_each(|number| history.add(marked(number, &["limits.requests"])));
+        assert!(history.find(2).is_none() && then(&history).is_empty());
+
+        let kept = serde_json::to_string(&*first().find(2).unwrap()).unwrap();
+        let read: Generation = serde_json::from_str(&kept).unwrap();
+        assert_eq!(read.marks["a"], Marks::of(["cors.origins"]));
+        let older = kept.replace(",\"marks\":{\"a\":[\"cors.origins\"]}", "");
+        assert!(older != kept);
+        assert!(serde_json::from_str::<Generation>(&older).unwrap().marks.is_empty());
+    }
+
+    #[test]
     fn the_last_hundred_are_kept() {
         let history = History::of((1..=150).map(|number| generation(number, &[])));
         assert_eq!((history.all().len(), history.last()), (KEPT, 150));
@@ -411,7 +473,7 @@ mod tests {
             Some(
                 since
                     .into_iter()
-                    .map(|(id, json)| (id, json.map(|json| json.to_string())))
+                    .map(|(id, was)| (id, was.json.map(|json| json.to_string())))
                     .collect(),
             )
         };

@@ -11,8 +11,8 @@ use crate::config::places;
 use crate::config::spec::RoutesSpec;
 
 use super::Entry;
-use super::change::Refusal;
 use super::definition::{Definition, Table};
+use super::refusal::Refusal;
 
 /// The keys that a tenant's own token may change: the tenant's, else its plan's, else the gateway's. Of one that is not
 /// served, what it or its plan says is not known: then it may change none.

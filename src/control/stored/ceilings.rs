@@ -1,15 +1,80 @@
 //! How far a tenant's own token may go with numbers that it may change: as far as its plan does.
 
+use std::fmt;
+use std::time::Duration;
+
 use crate::base::fair::Class;
+use crate::base::units::{ByteSize, Rate};
 use crate::config::spec::{
     EachLimitSpec, LimitScope, LimitsSpec, Overflow, Period, QueueSpec, QuotaSpec, RateSpec,
     RoutesSpec, TenantSpec,
 };
 
-use super::change::Refusal;
+use super::refusal::Refusal;
 
 /// A number by its key; `None` = it is not limited.
-type Number = (&'static str, Option<u64>);
+type Number = (&'static str, Option<Amount>);
+
+/// How much, to compare, and as it is told.
+#[derive(Clone, Copy)]
+struct Amount {
+    size: u64,
+    said: Said,
+}
+
+/// As files have it.
+#[derive(Clone, Copy)]
+enum Said {
+    Count(u64),
+    Rate(Rate),
+    Quota(QuotaSpec),
+    Size(ByteSize),
+    Time(Duration),
+    Word(&'static str),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => count.fmt(f),
+            Self::Rate(rate) => rate.fmt(f),
+            Self::Quota(quota) => quota.fmt(f),
+            Self::Size(size) => size.fmt(f),
+            Self::Time(time) => write!(f, "{time:?}"),
+            Self::Word(word) => f.write_str(word),
+        }
+    }
+}
+
+impl Amount {
+    fn count(count: u64) -> Self {
+        Self { size: count, said: Said::Count(count) }
+    }
+
+    fn bytes(size: ByteSize) -> Self {
+        Self { size: size.0, said: Said::Size(size) }
+    }
+
+    fn time(time: Duration) -> Self {
+        let size = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self { size, said: Said::Time(time) }
+    }
+
+    fn word(size: u64, word: &'static str) -> Self {
+        Self { size, said: Said::Word(word) }
+    }
+}
+
+/// A number that is above that of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excess {
+    /// As in `limits.requests`.
+    pub key: &'static str,
+    /// What the tenant has.
+    pub value: String,
+    /// What the plan has.
+    pub bound: String,
+}
 
 /// Refuses a number beyond that of the tenant's plan, unless the tenant has as much already: somebody has given it
 /// more. Where the plan says nothing of it there is no bound. Refuses another period of a quota, too: what was used in
@@ -24,7 +89,8 @@ pub(super) fn check(
     let Some(now) = now else { return Ok(()) };
     // It is the same as before: its own token does not choose another one.
     let plan = now.plan.as_ref().and_then(|plan| spec.plans.get(plan)).map(|plan| &**plan);
-    let mut beyond = plan.map(|plan| beyond(plan, before, now)).unwrap_or_default();
+    let beyond = plan.map(|plan| beyond(plan, before, now)).unwrap_or_default();
+    let mut beyond: Vec<&str> = beyond.iter().map(|one| one.key).collect();
     let others = other_periods([before, plan], now);
     for key in others {
         if !beyond.contains(&key) {
@@ -35,19 +101,29 @@ pub(super) fn check(
     if keys.is_empty() { Ok(()) } else { Err(Refusal::Beyond(keys)) }
 }
 
-/// The keys of numbers that are beyond those of the plan, and of those that the tenant had.
-fn beyond(plan: &TenantSpec, before: Option<&TenantSpec>, now: &TenantSpec) -> Vec<&'static str> {
+/// The numbers that are beyond those of the plan, and of those that the tenant had.
+pub(super) fn beyond(
+    plan: &TenantSpec,
+    before: Option<&TenantSpec>,
+    now: &TenantSpec,
+) -> Vec<Excess> {
     let had = before.map(numbers).unwrap_or_default();
-    let is_beyond = |(at, (_, now)): (usize, &Number), most: u64| {
+    let excess = |(at, (_, now)): (usize, &Number), (key, most): Number| {
+        let (most, now) = (most?, (*now)?);
         let had = had.get(at).and_then(|(_, had)| *had);
-        now.is_some_and(|now| now > most && had.is_none_or(|had| now > had))
+        let is_beyond = now.size > most.size && had.is_none_or(|had| now.size > had.size);
+        // Where the plan has nobody wait, it is that anybody does.
+        let value = match most.said {
+            Said::Word(REJECT) => WAIT.to_owned(),
+            _ => now.said.to_string(),
+        };
+        is_beyond.then(|| Excess { key, value, bound: most.said.to_string() })
     };
     let now = numbers(now);
-    let each = now.iter().enumerate().zip(numbers(plan));
     // The plan's key: where it has nobody wait, it is by that.
-    let beyond = each.filter_map(|(one, (key, most))| is_beyond(one, most?).then_some(key));
-    let mut beyond: Vec<&str> = beyond.collect();
-    beyond.dedup();
+    let each = now.iter().enumerate().zip(numbers(plan));
+    let mut beyond: Vec<Excess> = each.filter_map(|(one, most)| excess(one, most)).collect();
+    beyond.dedup_by_key(|one| one.key);
     beyond
 }
 
@@ -77,13 +153,17 @@ fn numbers(tenant: &TenantSpec) -> Vec<Number> {
     let mut all = rate(limits.requests.as_ref(), ["limits.requests", "limits.burst"]);
     all.extend(waiting(limits.overflow, WAITING));
     // Shared by gateways it is one limit, else there is one at each of them.
-    let scope = u64::from(limits.scope == LimitScope::Gateway);
+    let scope = match limits.scope {
+        LimitScope::Gateway => Amount::word(1, "gateway"),
+        _ => Amount::word(0, "shared"),
+    };
+    let count = |count: u32| Amount::count(count.into());
     all.push(("limits.scope", Some(scope)));
-    all.push(("limits.concurrency", limits.concurrency.map(u64::from)));
+    all.push(("limits.concurrency", limits.concurrency.map(count)));
     all.extend(quota(limits.quota, "limits.quota"));
-    all.push(("limits.upload", limits.upload.map(|rate| rate.0)));
-    all.push(("limits.download", limits.download.map(|rate| rate.0)));
-    all.push(("limits.max-body", limits.max_body.map(|size| size.0)));
+    all.push(("limits.upload", limits.upload.map(Amount::bytes)));
+    all.push(("limits.download", limits.download.map(Amount::bytes)));
+    all.push(("limits.max-body", limits.max_body.map(Amount::bytes)));
     all.extend(each(limits.client.as_ref(), OF_CLIENTS));
     all.extend(each(limits.subject.as_ref(), OF_SUBJECTS));
     all.extend(share(tenant.queue.as_deref()));
@@ -94,7 +174,7 @@ fn each(spec: Option<&EachLimitSpec>, keys: [&'static str; 7]) -> Vec<Number> {
     let [requests, burst, concurrency, overflow, wait, most, quota] = keys;
     let spec = spec.unwrap_or(&EachLimitSpec::UNSAID);
     let mut all = rate(spec.requests.as_ref(), [requests, burst]);
-    all.push((concurrency, spec.concurrency.map(u64::from)));
+    all.push((concurrency, spec.concurrency.map(|count| Amount::count(count.into()))));
     all.extend(waiting(spec.overflow, [overflow, wait, most]));
     all.extend(self::quota(spec.quota, quota));
     all
@@ -103,9 +183,12 @@ fn each(spec: Option<&EachLimitSpec>, keys: [&'static str; 7]) -> Vec<Number> {
 /// On one day, and in a month: one of a month may all be used on a day, and one of a day on each of its days.
 fn quota(spec: Option<QuotaSpec>, key: &'static str) -> [Number; 2] {
     let of = |of_days: u64| {
-        spec.map(|quota| match quota.period {
-            Period::Day => quota.requests.saturating_mul(of_days),
-            Period::Month => quota.requests,
+        spec.map(|quota| {
+            let size = match quota.period {
+                Period::Day => quota.requests.saturating_mul(of_days),
+                Period::Month => quota.requests,
+            };
+            Amount { size, said: Said::Quota(quota) }
         })
     };
     [(key, of(1)), (key, of(DAYS))]
@@ -113,9 +196,12 @@ fn quota(spec: Option<QuotaSpec>, key: &'static str) -> [Number; 2] {
 
 fn rate(spec: Option<&RateSpec>, [requests, burst]: [&'static str; 2]) -> Vec<Number> {
     let in_a_day = |spec: &RateSpec| {
-        u64::from(spec.rate.count).saturating_mul(A_DAY / spec.rate.per.as_secs().max(1))
+        let size =
+            u64::from(spec.rate.count).saturating_mul(A_DAY / spec.rate.per.as_secs().max(1));
+        Amount { size, said: Said::Rate(spec.rate) }
     };
-    vec![(requests, spec.map(in_a_day)), (burst, spec.map(|spec| spec.burst.into()))]
+    let at_once = |spec: &RateSpec| Amount::count(spec.burst.into());
+    vec![(requests, spec.map(in_a_day)), (burst, spec.map(at_once))]
 }
 
 /// Where somebody has said that nobody waits, that is for no time and none; where nobody has said anything, it is no
@@ -123,29 +209,31 @@ fn rate(spec: Option<&RateSpec>, [requests, burst]: [&'static str; 2]) -> Vec<Nu
 fn waiting(spec: Option<Overflow>, [overflow, wait, most]: [&'static str; 3]) -> [Number; 2] {
     match spec {
         None => [(wait, None), (most, None)],
-        Some(Overflow::Reject) => [(overflow, Some(0)); 2],
+        Some(Overflow::Reject) => [(overflow, Some(Amount::word(0, REJECT))); 2],
         Some(Overflow::Wait { longest, waiting }) => {
-            let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
-            [(wait, Some(longest)), (most, Some(waiting.into()))]
+            [(wait, Some(Amount::time(longest))), (most, Some(Amount::count(waiting.into())))]
         }
     }
 }
 
 fn share(queue: Option<&QueueSpec>) -> [Number; 4] {
     let urgency = |class: Class| match class {
-        Class::Critical => 2,
-        Class::Normal => 1,
-        Class::Batch => 0,
+        Class::Critical => Amount::word(2, "critical"),
+        Class::Normal => Amount::word(1, "normal"),
+        Class::Batch => Amount::word(0, "batch"),
     };
-    let of = |number: fn(&QueueSpec) -> Option<u64>| queue.and_then(number);
+    let length = |queue: &QueueSpec| queue.length.map(|length| Amount::count(length as u64));
     [
-        ("queue.weight", of(|queue| Some(queue.weight.into()))),
+        ("queue.weight", queue.map(|queue| Amount::count(queue.weight.into()))),
         ("queue.priority", queue.map(|queue| urgency(queue.class(None)))),
-        ("queue.length", of(|queue| queue.length.map(|length| length as u64))),
-        ("queue.wait", of(|queue| u64::try_from(queue.wait?.as_millis()).ok())),
+        ("queue.length", queue.and_then(length)),
+        ("queue.wait", queue.and_then(|queue| queue.wait.map(Amount::time))),
     ]
 }
 
+/// The words of `overflow`.
+const REJECT: &str = "reject";
+const WAIT: &str = "wait";
 const WAITING: [&str; 3] = ["limits.overflow", "limits.wait", "limits.waiting"];
 const OF_CLIENTS: [&str; 7] = [
     "limits.client.requests",

@@ -1,6 +1,7 @@
 //! One change of one tenant of the API: checked beside all that is live, kept on the disk, brought to
 //! life, and only then answered.
 
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +9,21 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::config::{Files, Learnt, pem, places};
-use crate::model::ids::{TenantId, TenantIdError};
+use crate::model::ids::TenantId;
 use crate::telemetry::keeping::TENANT_CHANGES;
 
 use super::super::generation::{Fault, Live};
-use super::super::history::{By, Rows};
+use super::super::history::{By, Rows, Was};
 use super::super::load::{self, Loaded, in_background as checking};
 use super::super::quarantine;
 use super::super::reload::{PATIENCE, Reloader, Wish as Load};
 use super::super::sift::Known;
 use super::definition::{Definition, LARGEST, Table, masked_in, path};
 use super::difference::{RouteChanges, ValueChange, routes, values};
+use super::refusal::{Refusal, by_keys};
 use super::rollback::Back;
 use super::store::{Row, StoreError};
-use super::{Apart, Entry, bounds, ceilings, in_background, without};
+use super::{Apart, Entry, bounds, ceilings, in_background, lowered, without};
 
 /// What control is asked for.
 #[derive(Debug)]
@@ -91,6 +93,8 @@ pub struct Changed {
     pub definition: Option<Definition>,
     /// Whether the API had it before.
     pub was_kept: bool,
+    /// Whether anything of it is other, be it who has written a key.
+    pub is_other: bool,
     /// The tag of what it had; `None` = it had nothing.
     pub before: Option<String>,
     /// Its values that are others.
@@ -99,54 +103,6 @@ pub struct Changed {
     pub routes: RouteChanges,
     /// How long it took.
     pub took: Duration,
-}
-
-/// Why nothing was changed.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// It can be no tenant.
-    #[error("the id {0}")]
-    Id(#[from] TenantIdError),
-    /// Whoever writes a URL takes it for a step in the path.
-    #[error("an id of dots alone is no part of a URL")]
-    Dots,
-    /// Nothing is live yet.
-    #[error("no table is live yet")]
-    NotReady,
-    /// It cannot be kept, for a reason that is not told.
-    #[error("the tenant cannot be kept now")]
-    NotNow,
-    /// It cannot be kept.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A file defines it.
-    #[error("{place} defines the tenant: change it there")]
-    InFile {
-        /// As in `routes.toml:12`.
-        place: String,
-    },
-    /// The generation is too old, or never was.
-    #[error("this generation, or what tenants were then, is not known any more")]
-    Forgotten,
-    /// The API has none of this id.
-    #[error("the API keeps no tenant of this id")]
-    Unknown,
-    /// It is not as the condition says.
-    #[error("the tenant is not what the condition names")]
-    Condition,
-    /// It would be too large.
-    #[error("the tenant would have more than {LARGEST} bytes as JSON")]
-    Large,
-    /// Other keys would change than may.
-    #[error("it would change {}", .0.join(", "))]
-    Beyond(Vec<String>),
-    /// It is wrong.
-    #[error("the tenant has {} problem(s)", .0.len())]
-    Wrong(Vec<Fault>),
-    /// It was right, and could not be brought to life.
-    #[error("the table cannot be made")]
-    Failed(Vec<Fault>),
 }
 
 /// What becomes of one tenant.
@@ -160,7 +116,10 @@ pub(super) struct Turn {
 
 impl Turn {
     pub(super) fn is_one(&self) -> bool {
-        definition(&self.kept) != definition(&self.next)
+        let said = |entry: &Option<Entry>| {
+            entry.as_ref().map(|entry| (entry.definition.clone(), entry.marks.clone()))
+        };
+        said(&self.kept) != said(&self.next)
     }
 }
 
@@ -202,13 +161,49 @@ impl Reloader {
         self.ready_store(wish.dry_run).await?;
         self.note().await;
         let before = self.applied.clone().ok_or(Refusal::NotReady)?;
+        let mut turn = self.turn(wish, &id, &before).await?;
+        let made = self.make(&before, slice::from_ref(&turn)).await;
+        let made = made.map_err(|faults| Refusal::Wrong(by_keys(&id, faults)))?;
+        let spec = |loaded: &Loaded| loaded.spec.tenant(id.as_str()).map(Arc::clone);
+        let now = made.as_ref().map_or_else(|| spec(&before), |made| spec(&made.loaded));
+        let was = spec(&before);
+        match (&wish.within, now.as_deref()) {
+            (Some(_), Some(now)) => {
+                ceilings::check(&before.spec, (was.as_deref(), Some(now)))?;
+                turn.leave_granted(&before.spec, now);
+            }
+            (None, Some(now)) => lowered::check(&before.spec, &turn, now)?,
+            (_, None) => {}
+        }
+        let (kept, next) = (turn.kept.as_ref(), turn.next.as_ref());
+        let mut changed = Changed {
+            generation: self.live.load().generation,
+            generation_before: self.live.load().generation,
+            definition: next.map(|entry| entry.definition.clone()),
+            was_kept: kept.is_some(),
+            is_other: turn.is_one(),
+            before: kept.map(|entry| entry.definition.tag()),
+            values: values((&id, &self.stored.secrets), kept, next),
+            routes: routes(was.as_deref(), now.as_deref()),
+            took: Duration::ZERO,
+        };
+        if !wish.dry_run {
+            self.bring_about(slice::from_ref(&turn), made, (&wish.by, started)).await?;
+            changed.generation = self.live.load().generation;
+            self.try_files_again(&id).await;
+        }
+        changed.took = started.elapsed();
+        Ok(changed)
+    }
+
+    /// What the wish makes of the tenant, where it may by itself.
+    async fn turn(&self, wish: &Wish, id: &TenantId, before: &Loaded) -> Result<Turn, Refusal> {
         let kept = self.stored.overlay.entries.get(id.as_str()).cloned();
-        let own = path(id.as_str());
-        let is_served = before.files.files.get(own.as_os_str()).is_some();
+        let is_served = before.files.files.get(path(id.as_str()).as_os_str()).is_some();
         let in_file = !is_served && before.spec.tenant(id.as_str()).is_some();
         let is_gone_only = matches!(wish.what, What::Delete) && kept.is_some();
         if in_file && !is_gone_only {
-            return Err(self.place_of(&before, &id).await);
+            return Err(self.place_of(before, id).await);
         }
         if kept.is_none() && matches!(id.as_str(), "." | "..") {
             return Err(Refusal::Dots);
@@ -222,35 +217,11 @@ impl Reloader {
             let allowed = bounds::keys(&before.spec, kept.as_ref(), gateways);
             bounds::check(kept.as_ref(), next.as_ref(), &allowed)?;
         }
-        let next = next.map(|next| wish.what.entry(&id, next)).transpose();
-        let next = next.map_err(|faults| Refusal::Wrong(by_keys(&id, faults)))?;
-        let turns = [Turn { id: id.clone(), kept, next }];
-        let made = self.make(&before, &turns).await;
-        let made = made.map_err(|faults| Refusal::Wrong(by_keys(&id, faults)))?;
-        let spec = |loaded: &Loaded| loaded.spec.tenant(id.as_str()).map(Arc::clone);
-        let now = made.as_ref().map_or_else(|| spec(&before), |made| spec(&made.loaded));
-        if wish.within.is_some() {
-            let tenants = (spec(&before), now.clone());
-            ceilings::check(&before.spec, (tenants.0.as_deref(), tenants.1.as_deref()))?;
-        }
-        let [Turn { kept, next, .. }] = &turns;
-        let mut changed = Changed {
-            generation: self.live.load().generation,
-            generation_before: self.live.load().generation,
-            definition: next.as_ref().map(|entry| entry.definition.clone()),
-            was_kept: kept.is_some(),
-            before: tag,
-            values: values((&id, &self.stored.secrets), kept.as_ref(), next.as_ref()),
-            routes: routes(spec(&before).as_deref(), now.as_deref()),
-            took: Duration::ZERO,
-        };
-        if !wish.dry_run {
-            self.bring_about(&turns, made, (&wish.by, started)).await?;
-            changed.generation = self.live.load().generation;
-            self.try_files_again(&id).await;
-        }
-        changed.took = started.elapsed();
-        Ok(changed)
+        let next = next.map(|next| wish.what.entry(id, next)).transpose();
+        let next = next.map_err(|faults| Refusal::Wrong(by_keys(id, faults)))?;
+        let mut turn = Turn { id: id.clone(), kept, next };
+        turn.mark(wish);
+        Ok(turn)
     }
 
     /// Files that were refused for this tenant may be right now.
@@ -322,16 +293,14 @@ impl Reloader {
     ) -> Result<(), Refusal> {
         let others: Vec<&Turn> = turns.iter().filter(|turn| turn.is_one()).collect();
         let entries = |pick: fn(&Turn) -> &Option<Entry>| -> Vec<Row> {
-            let row = |turn: &&Turn| (turn.id.shared(), definition(pick(turn)));
+            let row = |turn: &&Turn| (turn.id.shared(), pick(turn).clone());
             others.iter().map(row).collect()
         };
         let before = entries(|turn| &turn.kept);
-        let texts = before
-            .iter()
-            .map(|(id, was)| (id.to_string(), was.as_ref().map(|was| was.text().into())));
+        let were = before.iter().map(|(id, was)| (id.to_string(), Was::of(was.as_ref())));
         let noted = made.as_ref().map(|made| {
             let spec = Arc::clone(&made.loaded.spec);
-            (self.announce(by, &spec, texts.collect()), spec)
+            (self.announce(by, &spec, were.collect()), spec)
         });
         let rows = noted.as_ref().map(|(noted, _)| self.noted.history().changes_with(noted));
         self.write(entries(|turn| &turn.next), rows).await?;
@@ -355,6 +324,8 @@ impl Reloader {
             }
         }
         self.look_again();
+        let ids = turns.iter().map(|turn| turn.id.shared());
+        self.stored.lowered.suspect(ids);
         self.stored.publish(self.applied.as_ref());
         Ok(())
     }
@@ -471,24 +442,4 @@ fn without_ended(before: &Loaded, turns: &[Turn]) -> Loaded {
         }
     }
     rest
-}
-
-fn definition(entry: &Option<Entry>) -> Option<Definition> {
-    entry.as_ref().map(|entry| entry.definition.clone())
-}
-
-/// Faults of a tenant as it was sent: by its own keys, without a place in a text that nobody wrote.
-pub fn by_keys(id: &TenantId, faults: Vec<Fault>) -> Vec<Fault> {
-    let (own, table) = (path(id.as_str()), places::key(&["tenants", id.as_str()]));
-    let told = |fault: Fault| {
-        if fault.file != own {
-            return fault;
-        }
-        let key = fault.key.map(|key| match key.strip_prefix(&table) {
-            Some(rest) => rest.trim_start_matches('.').to_owned(),
-            None => key,
-        });
-        Fault { line: None, column: None, key: key.filter(|key| !key.is_empty()), ..fault }
-    };
-    faults.into_iter().map(told).collect()
 }

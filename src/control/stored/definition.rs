@@ -34,7 +34,7 @@ impl Definition {
     }
 
     /// As it is kept.
-    pub(super) fn text(&self) -> &str {
+    pub(in crate::control) fn text(&self) -> &str {
         &self.json
     }
 

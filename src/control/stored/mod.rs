@@ -10,6 +10,9 @@ mod ceilings;
 mod change;
 mod definition;
 mod difference;
+mod lowered;
+mod marks;
+mod refusal;
 mod rollback;
 mod store;
 mod takeover;
@@ -26,21 +29,26 @@ use crate::base::tasks;
 use crate::config::secrets::Secrets;
 use crate::config::{File, Files, defined};
 use crate::model::ids::TenantId;
-use crate::telemetry::keeping::{STORE_DAMAGED, STORED_TENANTS};
+use crate::telemetry::keeping::{ABOVE_PLAN, STORE_DAMAGED, STORED_TENANTS};
 use crate::telemetry::registry::Metrics;
 
 use super::generation::Fault;
 use super::history::{By, Generation, History, Rows};
 use super::load::Loaded;
 
-pub use change::{Ask, Changed, Condition, Refusal, What, Wish, by_keys};
+pub use ceilings::Excess;
+pub use change::{Ask, Changed, Condition, What, Wish};
 pub use definition::{Definition, LARGEST, Table};
 pub use difference::{RouteChanges, ValueChange};
+pub use lowered::{Above, faults as faults_above};
+pub use marks::Marks;
+pub use refusal::{Refusal, by_keys};
 pub use rollback::{Back, RolledBack};
 pub use store::StoreError;
 
 pub(super) use definition::id_of;
 use definition::path;
+use lowered::Lowered;
 use store::Store;
 
 /// Reads what a `state` folder keeps and puts it beside these files: for who looks and changes nothing.
@@ -72,7 +80,9 @@ pub(crate) fn keep_all(folder: &Path, ids: &[String], pool: &str) -> Result<(), 
 #[cfg(test)]
 pub(crate) fn keep_table(folder: &Path, ids: &[String], table: Table) -> Result<(), StoreError> {
     let path = store::path_in(folder);
-    let row = |id: &String| (id.as_str().into(), Some(Definition::of(table.clone())));
+    let entry =
+        |id: &String| Entry::new(&TenantId::new(id).ok()?, Definition::of(table.clone())).ok();
+    let row = |id: &String| (id.as_str().into(), entry(id));
     Store::open(&path)?.0.write(&path, &ids.iter().map(row).collect::<Vec<_>>(), None)
 }
 
@@ -112,6 +122,8 @@ pub struct Entry {
     pub id: Arc<str>,
     /// Its table.
     pub definition: Definition,
+    /// Its keys that its own token has written last.
+    pub marks: Marks,
     /// What says the same to the check.
     file: File,
 }
@@ -121,7 +133,12 @@ impl Entry {
     /// What of it no file could say.
     fn new(id: &TenantId, definition: Definition) -> Result<Self, Vec<Fault>> {
         let file = definition.file(id.as_str())?;
-        Ok(Self { id: id.shared(), definition, file })
+        Ok(Self { id: id.shared(), definition, marks: Marks::default(), file })
+    }
+
+    /// With keys that its own token has written last.
+    fn marked(self, marks: Marks) -> Self {
+        Self { marks, ..self }
     }
 }
 
@@ -140,6 +157,8 @@ pub struct Kept {
     pub tenants: Sorted<Entry>,
     /// Those that are not served, and why.
     pub apart: BTreeMap<String, Apart>,
+    /// Those with numbers of their own that are above their plans.
+    pub above: Arc<BTreeMap<Arc<str>, Above>>,
     /// Why no change can be kept, or what was lost.
     pub trouble: Option<String>,
     /// What of their tables is nobody's to know.
@@ -235,6 +254,8 @@ pub(super) struct Stored {
     /// `None` = not open.
     store: Option<Store>,
     overlay: Overlay,
+    /// Numbers of its tenants' own that are above their plans.
+    lowered: Lowered,
     kept: Snapshot<Kept>,
     trouble: Option<String>,
     /// What of their tables is nobody's to know.
@@ -256,7 +277,9 @@ impl Stored {
         let kept = Kept { secrets: secrets.clone(), ..Kept::default() };
         let (kept, overlay) = (Snapshot::new(Arc::new(kept)), Overlay::default());
         let (store, trouble, waits) = (None, None, false);
-        let mut stored = Self { path, store, overlay, kept, trouble, secrets, waits, metrics };
+        let lowered = Lowered::default();
+        let mut stored =
+            Self { path, store, overlay, lowered, kept, trouble, secrets, waits, metrics };
         stored.metrics.set(&STORE_DAMAGED, &[], 0.0);
         let is_there = stored.path.as_ref().is_some_and(|path| path.exists());
         let mut generations = Vec::new();
@@ -300,6 +323,7 @@ impl Stored {
         let (store, contents) = in_background(&path, Store::open).await?;
         self.overlay.entries = contents.entries.into_iter().collect();
         self.overlay.looked = None;
+        self.lowered.suspect_all();
         self.store = Some(store);
         self.waits = false;
         self.trouble = told_of_unread(&path, &contents.unread);
@@ -388,7 +412,7 @@ impl Stored {
     }
 
     /// Tells everybody what is kept, and what of it is in `live`.
-    pub(super) fn publish(&self, live: Option<&Loaded>) {
+    pub(super) fn publish(&mut self, live: Option<&Loaded>) {
         let before = self.kept.load();
         let Overlay { entries, shadowed, unfit, .. } = &self.overlay;
         let doubtful = before.apart.keys().chain(shadowed.iter()).chain(unfit.keys());
@@ -424,9 +448,14 @@ impl Stored {
         for (state, count) in counts {
             self.metrics.set(&STORED_TENANTS, &[state], count as f64);
         }
+        let is_moved = |id: &&String| before.apart.contains_key(*id) != apart.contains_key(*id);
+        let moved = before.apart.keys().chain(apart.keys()).filter(is_moved);
+        self.lowered.suspect(moved.map(|id| id.as_str().into()));
+        let above = self.lowered.look(entries, live);
+        self.metrics.set(&ABOVE_PLAN, &[], above.len() as f64);
         let (tenants, trouble, secrets) =
             (entries.clone(), self.trouble.clone(), self.secrets.clone());
-        self.kept.publish(Arc::new(Kept { tenants, apart, trouble, secrets }));
+        self.kept.publish(Arc::new(Kept { tenants, apart, above, trouble, secrets }));
     }
 }
 

@@ -8,11 +8,12 @@ use tokio::time::Instant;
 
 use crate::model::ids::TenantId;
 
-use super::super::history::By;
+use super::super::history::{By, Was};
 use super::super::reload::Reloader;
 use super::Entry;
-use super::change::{Refusal, Turn};
+use super::change::Turn;
 use super::definition::{Definition, path};
+use super::refusal::Refusal;
 
 /// A wish to go back, and who waits for what becomes of it.
 #[derive(Debug)]
@@ -79,12 +80,13 @@ impl Reloader {
             took: Duration::ZERO,
         };
         let mut turns = Vec::new();
-        for (id, json) in then {
+        for (id, Was { json, marks }) in then {
             let id = TenantId::new(&id)?;
             let kept = self.stored.overlay.entries.get(id.as_str()).cloned();
             let next = json.and_then(|json| Definition::read(&json));
             let next =
                 next.map(|next| Entry::new(&id, next)).transpose().map_err(Refusal::Wrong)?;
+            let next = next.map(|next| next.marked(marks));
             let turn = Turn { id, kept, next };
             if !turn.is_one() {
                 continue;

@@ -17,8 +17,8 @@ use redb::{
 use crate::model::ids::TenantId;
 
 use super::super::history::{Generation, Rows};
-use super::Entry;
 use super::definition::Definition;
+use super::{Entry, Marks};
 
 /// The open file. Clones are handles to the same one; nobody else has it meanwhile.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Contents {
 }
 
 /// What has become of a tenant; `None` = it is gone.
-pub(super) type Row = (Arc<str>, Option<Definition>);
+pub(super) type Row = (Arc<str>, Option<Entry>);
 
 /// Why tenants cannot be kept or read.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -114,10 +114,15 @@ impl Store {
         {
             change.open_table(ABOUT)?.insert("form", FORM)?;
             let mut tenants = change.open_table(TENANTS)?;
-            for (id, definition) in rows {
-                match definition {
-                    Some(definition) => drop(tenants.insert(&**id, definition.text())?),
+            let mut marks = change.open_table(MARKS)?;
+            for (id, entry) in rows {
+                match entry {
+                    Some(entry) => drop(tenants.insert(&**id, entry.definition.text())?),
                     None => drop(tenants.remove(&**id)?),
+                }
+                match entry.as_ref().and_then(|entry| entry.marks.text()) {
+                    Some(text) => drop(marks.insert(&**id, text.as_str())?),
+                    None => drop(marks.remove(&**id)?),
                 }
             }
         }
@@ -186,14 +191,25 @@ fn read(database: &Database, path: &Path) -> Result<Contents, StoreError> {
         Err(error) => return Err(refused(error.into())),
     }
     let tenants = reading.open_table(TENANTS).map_err(|error| refused(error.into()))?;
+    let marks = match reading.open_table(MARKS) {
+        Ok(marks) => Some(marks),
+        // A gateway has written it that kept none: all is the operators'.
+        Err(TableError::TableDoesNotExist(_)) => None,
+        Err(error) => return Err(refused(error.into())),
+    };
     let (mut entries, mut unread) = (Vec::new(), Vec::new());
     for entry in tenants.iter().map_err(|error| refused(error.into()))? {
         let (id, json) = entry.map_err(|error| refused(error.into()))?;
         let (id, json) = (id.value(), json.value());
         let entry = TenantId::new(id).ok().zip(Definition::read(json));
         let entry = entry.and_then(|(id, definition)| Entry::new(&id, definition).ok());
+        let marked = marks.as_ref().map(|marks| marks.get(id)).transpose();
+        let marked = marked.map_err(|error| refused(error.into()))?.flatten();
         match entry {
-            Some(entry) => entries.push(entry),
+            Some(entry) => entries.push(match marked {
+                Some(text) => entry.marked(Marks::read(text.value())),
+                None => entry,
+            }),
             // The others are none the worse for it.
             None => unread.push(id.to_owned()),
         }
@@ -244,6 +260,8 @@ fn of_io(path: &Path, error: &io::Error) -> StoreError {
 
 const NAME: &str = "tenants.redb";
 const TENANTS: TableDefinition<'_, &str, &str> = TableDefinition::new("tenants");
+/// The keys of tenants that their own tokens have written last.
+const MARKS: TableDefinition<'_, &str, &str> = TableDefinition::new("marks");
 const HISTORY: TableDefinition<'_, u64, &str> = TableDefinition::new("history");
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 const FORM: u64 = 1;
@@ -259,8 +277,9 @@ mod tests {
 
     use super::*;
 
-    fn definition(pool: &str) -> Definition {
-        Definition::of(json!({ "pool": pool }).as_object().unwrap().clone())
+    fn entry(id: &str, pool: &str) -> Entry {
+        let definition = Definition::of(json!({ "pool": pool }).as_object().unwrap().clone());
+        Entry::new(&TenantId::new(id).unwrap(), definition).unwrap()
     }
 
     fn told(entries: &[Entry]) -> Vec<(String, String)> {
@@ -275,7 +294,8 @@ mod tests {
         assert!(contents.entries.is_empty());
 
         for (id, pool) in [("b", Some("1")), ("a", Some("2")), ("b", Some("3")), ("c", Some("4"))] {
-            store.write(&path, &[(id.into(), pool.map(definition))], None).unwrap();
+            let entry = pool.map(|pool| entry(id, pool));
+            store.write(&path, &[(id.into(), entry)], None).unwrap();
         }
         store.write(&path, &[("c".into(), None), ("never".into(), None)], None).unwrap();
 
@@ -294,7 +314,8 @@ mod tests {
         let path = path_in(folder.path());
         let (store, _) = Store::open(&path).unwrap();
         for number in 0..200 {
-            let row = (format!("t{number}").into(), Some(definition("a")));
+            let id = format!("t{number}");
+            let row = (id.as_str().into(), Some(entry(&id, "a")));
             store.write(&path, &[row], None).unwrap();
         }
         drop(store);
@@ -318,6 +339,53 @@ mod tests {
                 assert!(is_told && error.to_string().contains("tenants.redb"), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn marks_are_kept_beside_a_tenant_and_go_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path_in(folder.path());
+        let (store, _) = Store::open(&path).unwrap();
+        let told = || {
+            let entries = peek(&path).unwrap().entries;
+            let keys = |one: &Entry| one.marks.keys().collect::<Vec<_>>().join(" ");
+            entries.iter().map(|one| format!("{}: {}", one.id, keys(one))).collect::<Vec<_>>()
+        };
+        let write = |id: &str, entry: Option<Entry>| {
+            store.write(&path, &[(id.into(), entry)], None).unwrap();
+        };
+        let marked =
+            |id: &str| entry(id, "a").marked(Marks::of(["limits.requests", "cors.origins"]));
+
+        write("acme", Some(marked("acme")));
+        write("globex", Some(marked("globex")));
+        assert_eq!(
+            told(),
+            ["acme: cors.origins limits.requests", "globex: cors.origins limits.requests"]
+        );
+        write("globex", Some(entry("globex", "b")));
+        write("acme", None);
+        write("acme", Some(entry("acme", "a")));
+        assert_eq!(told(), ["acme: ", "globex: "]);
+    }
+
+    #[test]
+    fn a_store_of_a_gateway_that_kept_no_marks_opens_without_any() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path_in(folder.path());
+        let (store, _) = Store::open(&path).unwrap();
+        store.write(&path, &[("acme".into(), Some(entry("acme", "a")))], None).unwrap();
+        let change = store.database.begin_write().unwrap();
+        assert!(change.delete_table(MARKS).unwrap());
+        change.commit().unwrap();
+        drop(store);
+
+        let (store, contents) = Store::open(&path).unwrap();
+
+        assert!(contents.entries[0].marks.is_empty() && contents.unread.is_empty());
+        let marked = entry("acme", "b").marked(Marks::of(["cors.origins"]));
+        store.write(&path, &[("acme".into(), Some(marked))], None).unwrap();
+        assert_eq!(peek(&path).unwrap().entries[0].marks, Marks::of(["cors.origins"]));
     }
 
     #[test]

@@ -22,7 +22,8 @@ impl Reloader {
             return Ok(());
         }
         self.go_on(noted).await;
-        let same = |a: &Entry, b: &Entry| a.definition == b.definition;
+        let said = |entry: &Entry| (entry.definition.clone(), entry.marks.clone());
+        let same = |a: &Entry, b: &Entry| said(a) == said(b);
         let now = self.stored.overlay.entries.clone();
         if now.differences(&before, same).next().is_some() {
             self.reload(Load::Changed).await;
