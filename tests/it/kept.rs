@@ -265,7 +265,7 @@ async fn of_two_plans(origin: &Origin) -> Gateway {
     );
     fs::write(folder.path().join("admin.tokens"), tokens).expect("write the tokens");
     let plans = "[plans.free]\npool = \"app\"\ntenant-keys = []\n[plans.pro]\npool = \"app\"\n\
-                 limits.requests = \"50/s\"\ntenant-keys = [\"cors\", \"limits.requests\"]\n";
+                 limits.requests = \"50/s\"\ntenant-keys = [\"cors\", \"limits.requests\", \"limits.burst\"]\n";
     let routes = one_tenant(&[origin.address]) + plans;
     fs::write(folder.path().join("routes.toml"), routes).expect("write the routes");
     let admin = "[admin]\naddress = \"127.0.0.1:0\"\ntoken-file = \"admin.tokens\"\n\
@@ -433,13 +433,19 @@ async fn a_plan_that_is_lowered_in_a_file_is_taken_and_numbers_above_it_are_told
     };
     assert!(metrics(&gateway).await.contains(&format!("{series} 1\n")));
 
+    // To write out what followed from its own number makes it no grant.
+    let line = "PATCH /api/v1/tenants/rival";
+    let written = json!({"limits": {"burst": 40}});
+    let taken = send_as(&gateway, RIVAL_TOKEN, line, &written).await;
+    assert_eq!(taken.status, 200, "{}", taken.text());
+    assert_eq!(kept(&gateway).await["warning_count"], 2);
+
     // Who wrote what is known to the next start, too.
     let folder = gateway.stop_and_keep().await;
     let admin = "[admin]\naddress = \"127.0.0.1:0\"\ntoken-file = \"admin.tokens\"\n";
     let gateway = Gateway::start_in(folder, 1, admin).await.expect("it starts again");
     assert_eq!(kept(&gateway).await["warning_count"], 2);
-    let line = "PATCH /api/v1/tenants/rival";
-    let own = json!({"limits": {"requests": null}});
+    let own = json!({"limits": {"requests": null, "burst": null}});
     assert_eq!(send_as(&gateway, ADMIN_TOKEN, line, &own).await.status, 200);
     assert_eq!(kept(&gateway).await["warnings"], json!([]));
     assert!(metrics(&gateway).await.contains(&format!("{series} 0\n")));

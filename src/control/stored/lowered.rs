@@ -123,6 +123,8 @@ impl Lowered {
         } else {
             for id in suspects {
                 match entries.get(&id).and_then(find) {
+                    // Nothing is copied where nothing is other.
+                    Some((id, above)) if self.above.get(&id) == Some(&above) => {}
                     Some((id, above)) => {
                         drop(Arc::make_mut(&mut self.above).insert(id, above));
                     }

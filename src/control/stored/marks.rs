@@ -101,7 +101,10 @@ impl Turn {
         let (Some(kept), Some(next)) = (&self.kept, &mut self.next) else { return };
         let plan = now.plan.as_ref().and_then(|plan| spec.plans.get(plan));
         let beyond = plan.map(|plan| ceilings::beyond(plan, None, now)).unwrap_or_default();
-        let is_grant = |key: &str| !kept.marks.has(key) && beyond.iter().any(|one| one.key == key);
+        // A burst that it had by its own `requests` was not granted, either.
+        let table = kept.definition.table();
+        let is_own = |key: &str| kept.marks.are_of(key, &table);
+        let is_grant = |key: &str| !is_own(key) && beyond.iter().any(|one| one.key == key);
         if next.marks.keys().any(is_grant) {
             next.marks = Marks::of(next.marks.keys().filter(|key| !is_grant(key)));
         }
