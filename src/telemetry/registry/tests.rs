@@ -85,6 +85,7 @@ fn tried_out(metrics: &Metrics) {
 /// What comes of what is kept.
 fn kept(metrics: &Metrics) {
     metrics.set(&keeping::STORED_TENANTS, &["served"], 1.0);
+    metrics.set(&keeping::ABOVE_PLAN, &[], 1.0);
     metrics.set(&keeping::STORE_DAMAGED, &[], 0.0);
     metrics.add(&keeping::TENANT_CHANGES, &["ok"], 1);
     metrics.add(&keeping::AUDIT_LOG_LOST, &["write"], 1);
