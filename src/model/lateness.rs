@@ -37,7 +37,7 @@ impl Lateness {
         State::of(self.word.load(Ordering::Relaxed)).is_late()
     }
 
-    /// How many ticks ago it was found late, or tried; `None` where it is not late.
+    /// How many ticks ago it was found late, or late again; `None` where it is not late.
     pub(super) fn late_for(&self, now: u32) -> Option<u32> {
         let state = State::of(self.word.load(Ordering::Relaxed));
         state.is_late().then(|| now.saturating_sub(state.since))

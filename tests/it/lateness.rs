@@ -36,7 +36,7 @@ async fn known(origins: &[Origin], keys: &str) -> Gateway {
     gateway
 }
 
-/// Where the members are that are late.
+/// Where the members are that are late: a pause of the machine may make others so, too, for two seconds.
 async fn late(gateway: &Gateway) -> Vec<String> {
     let pools: Value = gateway.admin("/api/v1/pools").await.json();
     let members = pools[0]["members"].as_array().expect("members");
@@ -52,13 +52,12 @@ async fn an_endpoint_that_is_late_time_after_time_gets_next_to_nothing_by_defaul
     slow.rescript([Step::ok("two").taking(SLOW)]);
 
     let mut asked = 0;
-    while late(&gateway).await.is_empty() {
+    while !late(&gateway).await.contains(&slow.address.to_string()) {
         gateway.get("/").await;
         asked += 1;
         assert!(asked < 200, "nobody notices");
     }
-    assert_eq!(late(&gateway).await, [slow.address.to_string()]);
-    gateway.metric_becomes(LATE, 1.0).await;
+    gateway.metric_at_least(LATE, 1.0).await;
 
     let before = slow.asked().len();
     for _ in 0..30 {
@@ -74,15 +73,13 @@ async fn what_is_given_up_after_too_long_makes_its_endpoint_late() {
     let keys = "timeouts = { attempt = \"400ms\" }\nretry = { attempts = 1 }";
     let gateway = known(&origins, keys).await;
     origins[2].rescript([Step::stall()]);
+    let stalled = origins[2].address.to_string();
 
     let mut failed = 0;
-    while late(&gateway).await.is_empty() {
+    while !late(&gateway).await.contains(&stalled) {
         failed += usize::from(gateway.get("/").await.status != 200);
-        assert!(failed < 20, "nobody notices");
+        assert!(failed <= 3, "{failed} have met it, and nobody notices");
     }
-
-    assert_eq!(late(&gateway).await, [origins[2].address.to_string()]);
-    assert!(failed <= 3, "{failed} have met it");
 }
 
 #[tokio::test]

@@ -252,6 +252,15 @@ const WAIT: Case = Case {
     ..TEN
 };
 
+/// Nothing breaks, and some requests take far longer than others.
+const UNEVEN: Case = Case {
+    tune: patient,
+    users: Users { patience: secs(20), ..Users::calm(600.0) },
+    breaks: Breaks::Slow(0, 1.0),
+    promise: Promise { even: 1.8, ..PROMISE },
+    ..TEN
+};
+
 /// Every case, each a row of docs/simulation.md.
 pub(crate) const ALL: &[Case] = &[
     Case {
@@ -289,20 +298,12 @@ pub(crate) const ALL: &[Case] = &[
     Case {
         name: "nothing breaks, and one request of a hundred takes 2 s: least-request",
         form: Form { slots: 60, heavy: 100, ..Form::USUAL },
-        tune: patient,
-        users: Users { patience: secs(20), ..Users::calm(600.0) },
-        breaks: Breaks::Slow(0, 1.0),
-        promise: Promise { even: 1.8, ..PROMISE },
-        ..TEN
+        ..UNEVEN
     },
     Case {
         name: "nothing breaks, and one request of five takes 2 s: least-request",
         form: Form { slots: 300, heavy: 5, ..Form::USUAL },
-        tune: patient,
-        users: Users { patience: secs(20), ..Users::calm(600.0) },
-        breaks: Breaks::Slow(0, 1.0),
-        promise: Promise { even: 1.8, ..PROMISE },
-        ..TEN
+        ..UNEVEN
     },
     Case { name: "one of ten takes 20 times as long: peak-ewma", balance: "peak-ewma", ..TEN },
     Case {

@@ -122,16 +122,14 @@ impl Lowered {
             self.plans = Some(live.spec.plans.clone());
         } else {
             for id in suspects {
-                match entries.get(&id).and_then(find) {
-                    // Nothing is copied where nothing is other.
-                    Some((id, above)) if self.above.get(&id) == Some(&above) => {}
-                    Some((id, above)) => {
-                        drop(Arc::make_mut(&mut self.above).insert(id, above));
-                    }
-                    None if self.above.contains_key(&id) => {
-                        drop(Arc::make_mut(&mut self.above).remove(&id));
-                    }
-                    None => {}
+                let now = entries.get(&id).and_then(find).map(|(_, above)| above);
+                if now.as_ref() == self.above.get(&id) {
+                    continue; // nothing is copied
+                }
+                let all = Arc::make_mut(&mut self.above);
+                match now {
+                    Some(above) => drop(all.insert(id, above)),
+                    None => drop(all.remove(&id)),
                 }
             }
         }
@@ -144,15 +142,15 @@ impl Lowered {
 
 /// Warns of those that are new.
 fn tell(before: &BTreeMap<Arc<str>, Above>, now: &BTreeMap<Arc<str>, Above>) {
-    let new = now.iter().filter(|(id, above)| before.get(*id) != Some(above));
-    let mut faults = new.flat_map(|(id, above)| above.faults(id));
-    for fault in faults.by_ref().take(LOGGED) {
+    let new = || now.iter().filter(|(id, above)| before.get(*id) != Some(above));
+    for fault in new().flat_map(|(id, above)| above.faults(id)).take(LOGGED) {
         tracing::warn!("{fault}");
     }
-    let more = faults.count();
-    if more > 0 {
+    let all: usize = new().map(|(_, above)| above.numbers.len()).sum();
+    if all > LOGGED {
         tracing::warn!(
-            "… and {more} more numbers of tenants' own above their plans; /api/v1/config lists some"
+            "… and {} more numbers of tenants' own above their plans; /api/v1/config lists some",
+            all - LOGGED
         );
     }
 }
